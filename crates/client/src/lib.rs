@@ -1,0 +1,1 @@
+//! Typed client of the guest daemon: commands, files, one-shot executions.

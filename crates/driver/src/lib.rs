@@ -1,0 +1,128 @@
+//! One trait over every isolation technology, its implementations, and the one conformance suite
+//! that all of them pass.
+//!
+//! Nothing outside this crate (and the launcher that it talks to) names an isolation technology.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use courier_types::{EndReason, Isolation, Limits, SandboxId, Timestamp, Usage};
+
+/// What a driver makes a machine from. Nothing in it is a secret.
+#[derive(Debug, Clone)]
+pub struct MachineSpec {
+    /// The sandbox's id; never reused.
+    pub id: SandboxId,
+    /// The build's read-only root filesystem image on this host.
+    pub image: PathBuf,
+    /// The caps.
+    pub limits: Limits,
+    /// When whatever holds the machine up destroys it, even with every process of ours gone.
+    pub deadline: Timestamp,
+}
+
+/// A machine that runs.
+#[derive(Debug)]
+pub struct Machine {
+    /// The sandbox's id.
+    pub id: SandboxId,
+    /// Host end of the channel to the guest daemon: a connected `SOCK_SEQPACKET` Unix socket, see
+    /// `courier-channel`. Everything read from it is hostile.
+    pub channel: OwnedFd,
+    /// Becomes readable (poll) when the machine is gone.
+    pub gone: OwnedFd,
+}
+
+/// How a machine ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub reason: EndReason,
+    /// What it had used.
+    pub usage: Usage,
+    /// The last lines of the technology's own log (bounded, for people), empty where all went well.
+    pub log: String,
+}
+
+/// Why a driver did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The technology is missing or too old on this host.
+    #[error("{technology} cannot be used here: {why}; {remedy}")]
+    Unavailable {
+        /// Its name.
+        technology: &'static str,
+        /// What is wrong.
+        why: String,
+        /// What to do about it, for people.
+        remedy: String,
+    },
+    /// No machine of that id, or no longer.
+    #[error("no machine {id}")]
+    NotFound {
+        /// The id.
+        id: SandboxId,
+    },
+    /// The host has no room. Nothing was made.
+    #[error("the host has no room: {what}")]
+    Full {
+        /// What is short, with figures.
+        what: String,
+    },
+    /// The machine did not start; everything made for it is gone again.
+    #[error("machine {id} did not start: {why}")]
+    NotStarted {
+        /// The id.
+        id: SandboxId,
+        /// What failed, with the end of the technology's log.
+        why: String,
+    },
+    /// What needs root is not there or does not answer.
+    #[error("the launcher does not answer")]
+    Launcher(#[source] std::io::Error),
+    /// The host refused something else.
+    #[error("{what}")]
+    Host {
+        /// What was being done.
+        what: String,
+        /// The host's answer.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Code that runs machines on one isolation technology.
+///
+/// Every call may be repeated. A dropped future leaves either nothing or a machine that [`list`]
+/// shows.
+///
+/// [`list`]: Driver::list
+#[async_trait]
+pub trait Driver: Send + Sync + std::fmt::Debug + 'static {
+    /// The isolation of the machines that it makes.
+    fn isolation(&self) -> Isolation;
+
+    /// Name and version of the technology, for people.
+    fn technology(&self) -> String;
+
+    /// Makes and starts a machine. Returns as soon as the channel exists: the guest daemon may not
+    /// be up yet. Intent is journalled before anything is made; on failure nothing is left.
+    async fn create(&self, spec: &MachineSpec) -> Result<Machine, DriverError>;
+
+    /// The channel of a machine that an earlier process of ours made.
+    async fn attach(&self, id: &SandboxId) -> Result<Machine, DriverError>;
+
+    /// Moves the time at which the machine is destroyed without anybody's asking.
+    async fn set_deadline(&self, id: &SandboxId, deadline: Timestamp) -> Result<(), DriverError>;
+
+    /// Destroys a machine and everything made for it. Returns when no process of it is left, with
+    /// how it ended; a machine that was gone already still tells how, once.
+    async fn destroy(&self, id: &SandboxId) -> Result<Ended, DriverError>;
+
+    /// Every machine of this owner that is there, alive or ended but not yet destroyed.
+    async fn list(&self) -> Result<Vec<SandboxId>, DriverError>;
+
+    /// What a machine has used so far.
+    async fn usage(&self, id: &SandboxId) -> Result<Usage, DriverError>;
+}

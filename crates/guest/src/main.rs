@@ -1,0 +1,3 @@
+//! The daemon inside every sandbox: commands, terminals, files.
+
+fn main() {}

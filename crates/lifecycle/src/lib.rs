@@ -1,0 +1,1 @@
+//! The decisions, pure: what may happen to a sandbox in which state.

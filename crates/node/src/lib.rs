@@ -1,0 +1,1 @@
+//! One task per sandbox, the port proxy, the reaper.

@@ -1,0 +1,10 @@
+//! Every wire contract of CodeCourier.
+//!
+//! - [`envd`]: the guest's data plane, as E2B's SDKs speak it (processes, files, signatures).
+//! - [`node`]: what the server asks of a node.
+//!
+//! Nothing here does I/O, reads a clock or logs. Everything that comes from a guest or a client is
+//! bounded here, by a named constant, before it is believed.
+
+pub mod envd;
+pub mod node;

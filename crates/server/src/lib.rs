@@ -1,0 +1,1 @@
+//! The control plane: public API, authentication, admission, reconcilers.

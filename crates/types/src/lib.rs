@@ -1,0 +1,20 @@
+//! The nouns of CodeCourier: typed ids, states, specs and limits.
+//!
+//! Nothing here does I/O, reads a clock, awaits or logs. A value that exists is valid: parsing
+//! happens in the constructors, at the edge, and nowhere else.
+
+mod end;
+mod id;
+mod isolation;
+mod limits;
+mod sandbox;
+mod secret;
+mod time;
+
+pub use end::EndReason;
+pub use id::{ApiKeyId, ExecutionId, IdError, SandboxId, TemplateId};
+pub use isolation::Isolation;
+pub use limits::{LimitError, LimitRange, Limits, LimitsRequest};
+pub use sandbox::{DesiredState, Generation, ObservedState, SandboxSpec, Usage};
+pub use secret::AccessToken;
+pub use time::{DurationMs, Timestamp};
