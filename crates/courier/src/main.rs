@@ -1,3 +1,97 @@
 //! The binary: command line, configuration, composition.
 
-fn main() {}
+mod bench;
+mod config;
+mod doctor;
+mod exit;
+mod run;
+mod sandbox;
+mod serve;
+mod template;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser};
+
+use crate::config::{Config, GlobalArgs};
+
+/// What `courier --help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  courier run script.py                     run a file in a fresh sandbox, then destroy it
+  echo 'print(6*7)' | courier run --lang python -
+  courier serve                             serve the API, and the E2B wire, on 127.0.0.1:3000
+  courier sandbox exec ID -- ls -l /        run a command in a running sandbox
+  courier doctor                            what this machine has and what it lacks";
+
+/// Runs untrusted code in sandboxes of its own.
+#[derive(Debug, Parser)]
+#[command(name = "courier", version, about, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: GlobalArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Run files in fresh sandboxes and destroy them
+    Run(Box<run::Args>),
+    /// Serve the API and the E2B wire
+    Serve(Box<config::serve::Args>),
+    /// Use the sandboxes of a running server
+    Sandbox(sandbox::Args),
+    /// Build and list templates
+    Template(template::Args),
+    /// Say what this machine has and what it lacks
+    Doctor(doctor::Args),
+    /// Measure speed on this machine
+    Bench(bench::Args),
+    /// Print a shell's completions
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    exit::code(start(cli))
+}
+
+/// Reads the configuration and runs the command on a runtime of its own.
+fn start(cli: Cli) -> anyhow::Result<ExitCode> {
+    let config = Config::load(cli.global)?;
+    if let Command::Completions { shell } = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "courier", &mut std::io::stdout());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(dispatch(cli.command, &config));
+    // A blocked read of a terminal must not keep us from leaving.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn dispatch(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(args) => Box::pin(run::run(*args, config)).await,
+        Command::Serve(args) => Box::pin(serve::run(*args, config)).await,
+        Command::Sandbox(args) => Box::pin(sandbox::run(args, config)).await,
+        Command::Template(args) => Box::pin(template::run(args, config)).await,
+        Command::Doctor(args) => Box::pin(doctor::run(args, config)).await,
+        Command::Bench(args) => Box::pin(bench::run(args, config)).await,
+        Command::Completions { .. } => Ok(ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,187 @@
+//! Configuration: flags over `COURIER_*` environment variables over defaults.
+//!
+//! This is the only module that reads the environment: through clap's `env` attributes, here and
+//! in [`serve`], and through [`variable`]. It is read once, before anything else happens.
+
+pub(crate) mod serve;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+// ---- Defaults -------------------------------------------------------------------------------
+// Every default of the command line that is not a sandbox's limit (those: `courier_types::Limits`).
+
+/// Data folder of root, where the service keeps its state as well.
+const ROOT_DATA: &str = "/var/lib/courier";
+/// Data folder of everybody else, below `$XDG_DATA_HOME`.
+const USER_DATA: &str = "courier";
+/// What stands for `$XDG_DATA_HOME` below the home folder when it is not set (the XDG base
+/// directory specification says so).
+const XDG_DATA_DEFAULT: &str = ".local/share";
+/// Where the API and the data plane listen: loopback, the port that E2B's own debug mode uses.
+pub(crate) const LISTEN: &str = "127.0.0.1:3000";
+/// Port of the TLS listener of domain mode when `--domain` names none.
+pub(crate) const TLS_PORT: u16 = 8443;
+/// What is logged: our own steps, and only trouble of the libraries.
+pub(crate) const LOG_SERVE: &str = "info,hyper=warn,h2=warn,rustls=warn,sqlx=warn";
+/// What is logged by commands that end soon.
+pub(crate) const LOG_COMMAND: &str = "warn";
+/// How long `courier run` lets a program run.
+pub(crate) const RUN_TIMEOUT: &str = "60s";
+/// How long a sandbox of `courier sandbox new` lives.
+pub(crate) const SANDBOX_TIMEOUT: &str = "5m";
+/// The template when none is named.
+pub(crate) const TEMPLATE: &str = "base";
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Data folder [default: /var/lib/courier for root, else ~/.local/share/courier]
+    #[arg(long, global = true, value_name = "DIR", env = "COURIER_DATA", hide_env_values = true)]
+    data: Option<PathBuf>,
+    /// Template folder [default: DATA/templates]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "COURIER_TEMPLATES",
+        hide_env_values = true
+    )]
+    templates: Option<PathBuf>,
+    /// What to log on standard error, e.g. `debug` or `info,courier_node=trace`
+    #[arg(long, global = true, value_name = "FILTER", env = "COURIER_LOG", hide_env_values = true)]
+    log: Option<String>,
+    /// Log as JSON, one object per line
+    #[arg(long, global = true)]
+    log_json: bool,
+    /// Server to talk to [default: the one that runs for the data folder]
+    #[arg(long, global = true, value_name = "URL", env = "COURIER_URL", hide_env_values = true)]
+    url: Option<String>,
+    /// API key of that server [default: DATA/api-key]
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        value_name = "KEY",
+        env = "COURIER_API_KEY",
+        hide_env_values = true
+    )]
+    api_key: Option<String>,
+    /// Folder of the launcher's socket
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        value_name = "DIR",
+        env = "COURIER_LAUNCHER",
+        hide_env_values = true
+    )]
+    launcher: Option<PathBuf>,
+    /// The launcher's binary
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        value_name = "FILE",
+        env = "COURIER_LAUNCHER_BINARY",
+        hide_env_values = true
+    )]
+    launcher_binary: Option<PathBuf>,
+    /// The guest daemon's binary
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        value_name = "FILE",
+        env = "COURIER_GUEST_BINARY",
+        hide_env_values = true
+    )]
+    guest_binary: Option<PathBuf>,
+}
+
+/// The configuration of one run of the binary.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Everything that outlives a process is below this folder.
+    pub(crate) data: PathBuf,
+    /// The templates' images.
+    pub(crate) templates: PathBuf,
+    /// The launcher's folder; its socket is `launcher.sock` inside.
+    pub(crate) launcher_dir: PathBuf,
+    /// The launcher's binary: beside ours unless said otherwise.
+    pub(crate) launcher_binary: PathBuf,
+    /// The guest daemon's binary: beside ours unless said otherwise.
+    pub(crate) guest_binary: PathBuf,
+    /// The server that the user named.
+    pub(crate) url: Option<String>,
+    /// The API key that the user gave.
+    pub(crate) api_key: Option<String>,
+    /// What to log, if the user said so.
+    pub(crate) log: Option<String>,
+    /// Log as JSON.
+    pub(crate) log_json: bool,
+    /// The kind of terminal that we run in, for terminals inside sandboxes.
+    pub(crate) term: Option<String>,
+}
+
+impl Config {
+    /// Puts flags, environment and defaults together.
+    ///
+    /// # Errors
+    /// There is no place for data: no `--data` and no home folder; or our own binary is unknown.
+    pub(crate) fn load(args: GlobalArgs) -> anyhow::Result<Self> {
+        let data = match args.data {
+            Some(data) => data,
+            None => default_data(rustix::process::geteuid().is_root())?,
+        };
+        let data = std::path::absolute(&data)
+            .with_context(|| format!("the data folder {} cannot be used", data.display()))?;
+        let executable =
+            std::env::current_exe().context("the path of this program cannot be found out")?;
+        let beside = |name: &str| executable.parent().unwrap_or(Path::new("/")).join(name);
+        Ok(Self {
+            templates: args.templates.unwrap_or_else(|| data.join("templates")),
+            launcher_dir: args.launcher.unwrap_or_else(|| data.join("launcher")),
+            launcher_binary: args.launcher_binary.unwrap_or_else(|| beside("courier-launcher")),
+            guest_binary: args.guest_binary.unwrap_or_else(|| beside("courier-guest")),
+            url: args.url,
+            api_key: args.api_key,
+            log: args.log,
+            log_json: args.log_json,
+            term: variable("TERM"),
+            data,
+        })
+    }
+}
+
+/// The data folder when the user names none.
+fn default_data(is_root: bool) -> anyhow::Result<PathBuf> {
+    if is_root {
+        return Ok(PathBuf::from(ROOT_DATA));
+    }
+    if let Some(xdg) = variable("XDG_DATA_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute())
+    {
+        return Ok(xdg.join(USER_DATA));
+    }
+    let home = variable("HOME")
+        .context("there is no place for data: HOME is not set; name a folder with --data DIR")?;
+    Ok(Path::new(&home).join(XDG_DATA_DEFAULT).join(USER_DATA))
+}
+
+/// One environment variable; an empty one counts as not set.
+#[expect(clippy::disallowed_methods, reason = "this is the configuration")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_keeps_its_data_where_services_do() {
+        assert_eq!(default_data(true).unwrap(), PathBuf::from("/var/lib/courier"));
+    }
+}
