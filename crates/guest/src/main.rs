@@ -1,3 +1,5 @@
 //! The daemon inside every sandbox: commands, terminals, files.
 
+mod user;
+
 fn main() {}
