@@ -6,8 +6,10 @@
 //! are the same.
 
 pub mod filesystem;
+pub mod init;
 mod json;
 pub mod process;
+pub mod signature;
 
 /// The guest port that the envd protocol is addressed to. Nothing listens on it inside: the node
 /// routes it to the guest daemon's channel.
