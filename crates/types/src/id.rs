@@ -104,6 +104,10 @@ id! {
     TemplateId, "template", prefix "", random 20
 }
 id! {
+    /// A project: the owner of sandboxes, templates and keys.
+    ProjectId, "project", prefix "p", random 20
+}
+id! {
     /// One execution of a snippet (`POST /v1/executions`).
     ExecutionId, "execution", prefix "x", random 20
 }

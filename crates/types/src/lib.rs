@@ -12,7 +12,7 @@ mod secret;
 mod time;
 
 pub use end::EndReason;
-pub use id::{ApiKeyId, ExecutionId, IdError, SandboxId, TemplateId};
+pub use id::{ApiKeyId, ExecutionId, IdError, ProjectId, SandboxId, TemplateId};
 pub use isolation::Isolation;
 pub use limits::{LimitError, LimitRange, Limits, LimitsRequest};
 pub use sandbox::{DesiredState, Generation, ObservedState, SandboxSpec, Usage};
