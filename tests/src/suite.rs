@@ -1,0 +1,56 @@
+//! One test program: shares a world among its tests, and looks at the host afterwards.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+
+use crate::baseline::Baseline;
+use crate::environment::Environment;
+
+/// A test: its name, a sentence about behaviour, and its code.
+pub type Test<W> = (&'static str, fn(&W));
+
+/// Runs every test on a shared world, one at a time, then drops the world and compares the host
+/// with how it was before. The comparison is a test too.
+pub fn run<W, M>(make: M, tests: &[Test<W>]) -> ExitCode
+where
+    W: std::marker::Send + Sync + 'static,
+    M: FnOnce(Environment) -> W,
+{
+    let mut arguments = Arguments::from_args();
+    // The machines of our users have few cores; two sandboxes at once are enough to be a crowd.
+    arguments.test_threads.get_or_insert(1);
+    if arguments.list {
+        let trials = tests.iter().map(|(name, _test)| Trial::test(*name, || Ok(()))).collect();
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    let baseline = Baseline::take();
+    let world = Arc::new(make(Environment::load()));
+    let trials = tests
+        .iter()
+        .map(|(name, test)| {
+            let (world, test) = (Arc::clone(&world), *test);
+            Trial::test(*name, move || {
+                test(&world);
+                Ok(())
+            })
+        })
+        .collect();
+    let outcome = libtest_mimic::run(&arguments, trials);
+    drop(world);
+    if outcome.has_failed() {
+        return outcome.exit_code();
+    }
+    baseline.assert_restored();
+    println!("host as before: ok");
+    ExitCode::SUCCESS
+}
+
+/// Lists test functions with their names.
+#[macro_export]
+macro_rules! tests {
+    ($($test:path),* $(,)?) => {
+        &[$((stringify!($test), $test as fn(&_))),*]
+    };
+}
