@@ -15,7 +15,7 @@ pub struct SandboxMetric {
     pub timestamp_unix: i64,
     /// Cores, rounded up.
     pub cpu_count: u32,
-    /// CPU used since the sample before, in per cent of one core.
+    /// CPU used since the sample before, in per cent of the CPU limit.
     pub cpu_used_pct: f64,
     /// Memory in use.
     pub mem_used: u64,

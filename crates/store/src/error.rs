@@ -1,0 +1,86 @@
+//! What the store could not do.
+
+use std::path::PathBuf;
+
+/// Why the store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file could not be made readable by its owner only.
+    #[error("cannot create {path} with mode 0600")]
+    Create {
+        /// The database file.
+        path: PathBuf,
+        /// The host's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// SQLite refused the file.
+    #[error("cannot open the database {path}")]
+    Open {
+        /// The database file.
+        path: PathBuf,
+        /// SQLite's answer.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The file was written by a newer version of CodeCourier.
+    #[error(
+        "the database {path} has schema {found}, this version knows up to {known}: install the \
+         newer version again, or use another data folder"
+    )]
+    NewerSchema {
+        /// The database file.
+        path: PathBuf,
+        /// Schema version of the file.
+        found: i64,
+        /// Newest schema version that this program knows.
+        known: i64,
+    },
+    /// A migration failed; the file is as it was before it.
+    #[error("cannot bring the database {path} to schema {version}")]
+    Migrate {
+        /// The database file.
+        path: PathBuf,
+        /// The schema version that was not reached.
+        version: i64,
+        /// SQLite's answer.
+        #[source]
+        source: sqlx::Error,
+    },
+}
+
+/// Why a query failed. Nothing that it would have written was written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite refused: a full or failing disk, mostly.
+    #[error("the database refused")]
+    Database(#[from] sqlx::Error),
+    /// A column holds what this program did not write.
+    #[error("column {column} of {table} {id} is corrupt")]
+    Corrupt {
+        /// Which table.
+        table: &'static str,
+        /// Which column.
+        column: &'static str,
+        /// Which row.
+        id: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The project has as many sandboxes as it may have.
+    #[error("the project has {alive} sandboxes, the most that it may have at once")]
+    TooManySandboxes {
+        /// How many there are.
+        alive: u64,
+    },
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyMismatch,
+    /// The name belongs to another template.
+    #[error("the name {name:?} belongs to another template")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+}

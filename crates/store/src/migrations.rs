@@ -1,0 +1,88 @@
+//! The schema's versions. A version, once released, is never edited: the next one follows it.
+
+use std::path::Path;
+
+use sqlx::{Row as _, SqlitePool};
+
+use crate::OpenError;
+
+/// Every version's script, oldest first; the version is the position, from 1.
+const SCRIPTS: [&str; 1] = [include_str!("schema/0001_initial.sql")];
+
+/// The newest schema version that this program knows.
+pub const SCHEMA_VERSION: i64 = 1;
+
+const CREATE_LEDGER: &str =
+    "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)";
+
+/// Brings the schema up to date, each version in a transaction of its own.
+pub(crate) async fn run(writer: &SqlitePool, path: &Path) -> Result<(), OpenError> {
+    let opened = |source| OpenError::Open { path: path.to_owned(), source };
+    sqlx::raw_sql(CREATE_LEDGER).execute(writer).await.map_err(opened)?;
+    let found: i64 = sqlx::query("SELECT COALESCE(MAX(version), 0) AS version FROM schema_version")
+        .fetch_one(writer)
+        .await
+        .and_then(|row| row.try_get("version"))
+        .map_err(opened)?;
+    if found > SCHEMA_VERSION {
+        let path = path.to_owned();
+        return Err(OpenError::NewerSchema { path, found, known: SCHEMA_VERSION });
+    }
+    for (version, script) in (1_i64..).zip(SCRIPTS).filter(|(version, _)| *version > found) {
+        apply(writer, version, script).await.map_err(|source| OpenError::Migrate {
+            path: path.to_owned(),
+            version,
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+async fn apply(writer: &SqlitePool, version: i64, script: &'static str) -> Result<(), sqlx::Error> {
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::raw_sql(script).execute(&mut *transaction).await?;
+    sqlx::query("INSERT INTO schema_version (version) VALUES ($1)")
+        .bind(version)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::Store;
+
+    #[test]
+    fn the_newest_version_is_the_last_script() {
+        assert_eq!(usize::try_from(SCHEMA_VERSION).unwrap(), SCRIPTS.len());
+    }
+
+    #[tokio::test]
+    async fn a_database_opens_twice_and_only_its_owner_can_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("courier.db");
+        Store::open(&path).await.unwrap().close().await;
+        Store::open(&path).await.unwrap().close().await;
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_newer_version_is_refused_and_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("courier.db");
+        let store = Store::open(&path).await.unwrap();
+        let mut transaction = store.begin().await.unwrap();
+        sqlx::raw_sql("INSERT INTO schema_version (version) VALUES (99)")
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        transaction.commit().await.unwrap();
+        store.close().await;
+        let error = Store::open(&path).await.unwrap_err();
+        assert!(matches!(error, OpenError::NewerSchema { found: 99, .. }), "{error}");
+        assert!(error.to_string().contains("install the newer version"), "{error}");
+    }
+}
