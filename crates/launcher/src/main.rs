@@ -1,3 +1,60 @@
 //! The only part that needs root: sets up a sandbox's walls and execs the isolation technology.
+//!
+//! `courier-launcher --dir DIR` serves `DIR/launcher.sock`; `courier-launcher box` is what it starts
+//! for each sandbox (see `boxed`). It depends on little, believes nothing that a client says, and
+//! opens no path that a client names.
 
-fn main() {}
+mod boxed;
+mod cgroup;
+mod checked;
+mod control;
+mod disk;
+mod host;
+mod intent;
+mod keeper;
+mod loop_device;
+mod oci;
+mod options;
+mod privileges;
+mod record;
+mod registry;
+mod server;
+mod signals;
+mod technology;
+mod walls;
+mod wire;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use options::{Command, Options};
+
+fn main() -> ExitCode {
+    match options::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Box) => ExitCode::from(boxed::run()),
+        Ok(Command::Help) => {
+            println!("{}", options::USAGE);
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Serve(options)) => match serve(options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("courier-launcher: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Err(what) => {
+            eprintln!("courier-launcher: {what}\n{}", options::USAGE);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve(options: Options) -> std::io::Result<()> {
+    // Before any thread: they inherit the mask.
+    let signals = signals::take()?;
+    let finder = technology::Finder::new(options.runsc);
+    let host = Arc::new(host::Host::open(&options.dir, finder)?);
+    let registry = registry::Registry::new(host);
+    server::serve(registry, &options.policy, &signals)
+}

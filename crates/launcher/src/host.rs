@@ -1,0 +1,90 @@
+//! What all keepers of one launcher share.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use crate::cgroup::Parent;
+use crate::disk::Disks;
+use crate::intent::{self, Intents};
+use crate::technology::Finder;
+use crate::wire::Refusal;
+
+/// Free space below which no sandbox is made: neighbours and the host need room to go on.
+const MIN_FREE_BYTES: u64 = 512 << 20;
+
+/// The launcher's directory and what the host offers.
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// Where our cgroups stand.
+    pub(crate) parent: Parent,
+    /// Intents on disk.
+    pub(crate) intents: Intents,
+    /// Writable disks.
+    pub(crate) disks: Disks,
+    /// The technology.
+    pub(crate) runsc: Finder,
+    dir: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl Host {
+    /// Takes the directory for this process alone and removes what an earlier one left.
+    pub(crate) fn open(dir: &Path, runsc: Finder) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let dir = dir.canonicalize()?;
+        let lock = lock(&dir)?;
+        let host = Self {
+            parent: Parent::find(&dir)?,
+            intents: Intents::open(&dir)?,
+            disks: Disks::open(&dir)?,
+            runsc,
+            dir,
+            _lock: lock,
+        };
+        host.parent.make()?;
+        let swept = intent::sweep(&host.intents, &host.parent)?;
+        if swept > 0 {
+            eprintln!("courier-launcher: removed what was left of {swept} sandboxes");
+        }
+        Ok(host)
+    }
+
+    /// The directory, canonical.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Refuses a sandbox when the disk is nearly full.
+    pub(crate) fn check_room(&self) -> Result<(), Refusal> {
+        let stat = rustix::fs::statvfs(&self.dir)
+            .map_err(|error| Refusal::host("look for free space", &error.into()))?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if free >= MIN_FREE_BYTES {
+            return Ok(());
+        }
+        Err(Refusal::Full {
+            what: format!(
+                "{} MiB free under {}, {} MiB are the least",
+                free >> 20,
+                self.dir.display(),
+                MIN_FREE_BYTES >> 20
+            ),
+        })
+    }
+}
+
+fn lock(dir: &Path) -> io::Result<OwnedFd> {
+    let file =
+        std::fs::File::options().create(true).truncate(false).write(true).open(dir.join("lock"))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file.into()),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!("another launcher serves {}; stop it or use another --dir", dir.display()),
+        )),
+        Err(error) => Err(error.into()),
+    }
+}

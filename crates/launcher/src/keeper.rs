@@ -1,0 +1,415 @@
+//! One thread per sandbox: it makes it, watches it, ends it and cleans up. Everybody else only sees
+//! its [`Sandbox`], asks for things there and waits for the phase to change.
+//!
+//! ```text
+//! Starting ──▶ Running ──▶ Ended
+//!     └──────▶ Failed
+//! ```
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::thread::UnshareFlags;
+
+use crate::cgroup::Cgroup;
+use crate::checked::Name;
+use crate::control::{BoxConfig, Report};
+use crate::host::Host;
+use crate::wire::{Ended, How, Limits, Refusal, Usage};
+use crate::{record, walls};
+
+/// How long a sandbox may take to start. Measured: 0.15 s; a machine under heavy load takes longer.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+/// Longest wait at once: the wall clock may be set while a keeper waits for a deadline.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Stack of a keeper's thread, which calls little.
+const STACK: usize = 256 * 1024;
+
+/// One sandbox, as all threads see it.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    /// Its id.
+    pub(crate) id: Name,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Wakes the keeper.
+    wake: OwnedFd,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    deadline_micros: i64,
+    destroy: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Starting,
+    Running(Running),
+    Failed(Refusal),
+    Ended(Ended),
+}
+
+#[derive(Debug)]
+struct Running {
+    channel: OwnedFd,
+    pidfd: OwnedFd,
+    pid: Pid,
+    cgroup: Cgroup,
+}
+
+/// The descriptors that a client gets.
+#[derive(Debug)]
+pub(crate) struct MachineFds {
+    /// The host's end of the channel.
+    pub(crate) channel: OwnedFd,
+    /// Becomes readable when the sandbox is gone.
+    pub(crate) gone: OwnedFd,
+}
+
+/// What a sandbox is made from.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// Its owner, for the intent.
+    pub(crate) owner: Name,
+    /// The caps.
+    pub(crate) limits: Limits,
+    /// The image, open for reading only.
+    pub(crate) image: OwnedFd,
+}
+
+impl Sandbox {
+    /// A sandbox that is about to be made.
+    pub(crate) fn new(id: Name, deadline_micros: i64) -> io::Result<Self> {
+        let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let state = State { phase: Phase::Starting, deadline_micros, destroy: false };
+        Ok(Self { id, state: Mutex::new(state), changed: Condvar::new(), wake })
+    }
+
+    /// Starts the keeper.
+    pub(crate) fn keep(self: &Arc<Self>, host: &Arc<Host>, order: Order) -> io::Result<()> {
+        let (sandbox, host) = (Arc::clone(self), Arc::clone(host));
+        let work = move || keep(&sandbox, &host, order);
+        std::thread::Builder::new().name(self.id.to_string()).stack_size(STACK).spawn(work)?;
+        Ok(())
+    }
+
+    /// Waits until it has started, and gives its descriptors.
+    pub(crate) fn machine(&self) -> Result<MachineFds, Refusal> {
+        let mut state = self.lock();
+        while matches!(state.phase, Phase::Starting) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        match &state.phase {
+            Phase::Running(running) => {
+                let duplicate = |fd: &OwnedFd| {
+                    fd.try_clone().map_err(|error| Refusal::host("duplicate a descriptor", &error))
+                };
+                Ok(MachineFds {
+                    channel: duplicate(&running.channel)?,
+                    gone: duplicate(&running.pidfd)?,
+                })
+            }
+            Phase::Failed(refusal) => Err(refusal.clone()),
+            Phase::Starting | Phase::Ended(_) => Err(Refusal::NotFound),
+        }
+    }
+
+    /// Moves the deadline.
+    pub(crate) fn set_deadline(&self, micros: i64) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Failed(_) | Phase::Ended(_)) {
+            return Err(Refusal::NotFound);
+        }
+        state.deadline_micros = micros;
+        self.wake();
+        Ok(())
+    }
+
+    /// What it has used so far, or in all.
+    pub(crate) fn usage(&self) -> Result<Usage, Refusal> {
+        match &self.lock().phase {
+            Phase::Starting => Ok(Usage::default()),
+            Phase::Running(running) => Ok(running.usage()),
+            Phase::Failed(_) => Err(Refusal::NotFound),
+            Phase::Ended(ended) => Ok(ended.usage),
+        }
+    }
+
+    /// Asks for its end, without waiting.
+    pub(crate) fn ask_to_end(&self) {
+        self.lock().destroy = true;
+        self.wake();
+    }
+
+    /// Waits until nothing is left of it; tells how it ended, or why it never started.
+    pub(crate) fn wait_for_end(&self) -> Result<Ended, Refusal> {
+        let mut state = self.lock();
+        loop {
+            match &state.phase {
+                Phase::Starting | Phase::Running(_) => {}
+                Phase::Failed(refusal) => return Err(refusal.clone()),
+                Phase::Ended(ended) => return Ok(ended.clone()),
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// True when nothing but the record is left.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.lock().phase, Phase::Failed(_) | Phase::Ended(_))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.lock().phase = phase;
+        self.changed.notify_all();
+    }
+
+    fn wake(&self) {
+        // It only fails when the counter is full, and then the keeper is awake anyway.
+        let _full = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Running {
+    fn usage(&self) -> Usage {
+        let root = format!("/proc/{}/root", self.pid.as_raw_nonzero());
+        let disk_bytes = walls::disk_bytes(root.as_ref()).unwrap_or_default();
+        Usage { disk_bytes, ..self.cgroup.usage() }
+    }
+}
+
+/// The keeper's life.
+fn keep(sandbox: &Sandbox, host: &Host, order: Order) {
+    let cgroup = host.parent.of(sandbox.id.as_str());
+    let begun = begin(sandbox, host, order, &cgroup);
+    let phase = match begun {
+        Err(refusal) => Phase::Failed(refusal),
+        Ok(live) => Phase::Ended(watch(sandbox, live, &cgroup)),
+    };
+    if let Err(error) = cgroup.remove().and_then(|()| host.intents.remove(sandbox.id.as_str())) {
+        // The next start of the launcher tries again: the intent is still there.
+        eprintln!("courier-launcher: cannot clean up after {}: {error}", sandbox.id);
+    }
+    sandbox.enter(phase);
+}
+
+/// A box and the launcher's end of its control socket.
+struct Live {
+    child: Child,
+    control: OwnedFd,
+    pidfd: OwnedFd,
+}
+
+fn begin(sandbox: &Sandbox, host: &Host, order: Order, cgroup: &Cgroup) -> Result<Live, Refusal> {
+    let runsc = host.runsc.find()?;
+    host.check_room()?;
+    let failed = |doing: &'static str| move |error: io::Error| Refusal::host(doing, &error);
+    let root = host
+        .intents
+        .write(sandbox.id.as_str(), order.owner.as_str(), cgroup)
+        .map_err(failed("write the intent down"))?;
+    let disk = host.disks.make(order.limits.disk_mib).map_err(failed("make the disk"))?;
+    cgroup.make(&order.limits).map_err(failed("make the cgroup"))?;
+    let (channel, guest) = seqpacket_pair().map_err(failed("make the channel"))?;
+    let (control, box_end) = seqpacket_pair().map_err(failed("make the control socket"))?;
+    let child = spawn(box_end).map_err(failed("start the box"))?;
+    let config =
+        BoxConfig { limits: order.limits, join: cgroup.join_files(), root, runsc: runsc.path };
+    let mut live = Live::new(child, control).map_err(failed("watch the box"))?;
+    let fds = [guest.as_fd(), order.image.as_fd(), disk.as_fd()];
+    let sent = record::send(&live.control, &config, &fds).map_err(failed("configure the box"));
+    drop((guest, disk));
+    let up = sent.and_then(|()| live.wait_until_up(sandbox));
+    let phase = up.and_then(|()| {
+        let pidfd = live.pidfd.try_clone().map_err(failed("duplicate a descriptor"))?;
+        let pid = Pid::from_child(&live.child);
+        Ok(Phase::Running(Running { channel, pidfd, pid, cgroup: cgroup.clone() }))
+    });
+    match phase {
+        Ok(running) => {
+            sandbox.enter(running);
+            Ok(live)
+        }
+        Err(refusal) => {
+            live.kill().map_err(failed("kill the box"))?;
+            Err(refusal)
+        }
+    }
+}
+
+fn seqpacket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    Ok(pair)
+}
+
+/// Starts this program again as pid 1 of a new pid namespace. The calling thread can then start
+/// nothing else: that is why each keeper has its own.
+#[expect(unsafe_code, reason = "rustix marks unshare unsafe because of CLONE_FILES")]
+fn spawn(stdin: OwnedFd) -> io::Result<Child> {
+    // SAFETY: descriptors stay shared: CLONE_FILES is not among the flags.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }?;
+    Command::new("/proc/self/exe")
+        .arg("box")
+        .env_clear()
+        .current_dir("/")
+        .stdin(stdin)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+impl Live {
+    fn new(mut child: Child, control: OwnedFd) -> io::Result<Self> {
+        let pid = Pid::from_child(&child);
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Self { child, control, pidfd }),
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Waits for the box's first report.
+    fn wait_until_up(&self, sandbox: &Sandbox) -> Result<(), Refusal> {
+        let failed = |what: String| Refusal::NotStarted { what };
+        let until = now_micros().saturating_add(micros(START_DEADLINE));
+        loop {
+            let (deadline, destroy) = {
+                let state = sandbox.lock();
+                (state.deadline_micros, state.destroy)
+            };
+            if destroy {
+                return Err(failed("it was destroyed while it started".to_owned()));
+            }
+            if now_micros() >= until.min(deadline) {
+                return Err(failed("it was not up before its deadline".to_owned()));
+            }
+            let woken = wait(&[&self.control, &sandbox.wake], until.min(deadline));
+            let woken = woken.map_err(|error| Refusal::host("wait for the box", &error))?;
+            drain(&sandbox.wake);
+            if woken.first() == Some(&true) {
+                break;
+            }
+        }
+        match record::receive::<Report>(&self.control) {
+            Ok(Some((Report::Up, _))) => Ok(()),
+            Ok(Some((Report::Failed { what, log }, _))) => Err(failed(with_log(&what, &log))),
+            Ok(Some((Report::Ended { what, log, .. }, _))) => Err(failed(with_log(&what, &log))),
+            Ok(None) => Err(failed("the box was killed while it started".to_owned())),
+            Err(error) => Err(failed(format!("the box's report was broken: {error}"))),
+        }
+    }
+
+    /// Kills everything in the pid namespace; returns when it is dead.
+    fn kill(&mut self) -> io::Result<()> {
+        match rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+/// Watches a running sandbox to its end; when this returns, no process of it is left.
+fn watch(sandbox: &Sandbox, mut live: Live, cgroup: &Cgroup) -> Ended {
+    let how = until_end(sandbox, &live);
+    let before = sandbox.usage().unwrap_or_default();
+    if let Err(error) = live.kill() {
+        eprintln!("courier-launcher: cannot kill {}: {error}", sandbox.id);
+    }
+    let mut usage = Usage { disk_bytes: before.disk_bytes, ..cgroup.usage() };
+    let (how, log) = match how {
+        Some(how) => (how, String::new()),
+        None => {
+            let (how, disk_bytes, log) = own_end(&live, usage.oom_kills);
+            usage.disk_bytes = usage.disk_bytes.max(disk_bytes);
+            (how, log)
+        }
+    };
+    Ended { how, usage, log }
+}
+
+/// Waits for the first cause of an end: `None` when the sandbox ended by itself.
+fn until_end(sandbox: &Sandbox, live: &Live) -> Option<How> {
+    loop {
+        let (deadline, destroy) = {
+            let state = sandbox.lock();
+            (state.deadline_micros, state.destroy)
+        };
+        if destroy {
+            return Some(How::Requested);
+        }
+        if now_micros() >= deadline {
+            return Some(How::Timeout);
+        }
+        match wait(&[&live.pidfd, &sandbox.wake], deadline) {
+            Ok(woken) if woken.first() == Some(&true) => return None,
+            Ok(_) => drain(&sandbox.wake),
+            Err(error) => {
+                eprintln!("courier-launcher: cannot watch {}: {error}", sandbox.id);
+                return Some(How::Crashed);
+            }
+        }
+    }
+}
+
+/// How a sandbox ended that nobody ended: from the box's last report, and the kernel's count.
+fn own_end(live: &Live, oom_kills: u64) -> (How, u64, String) {
+    let by_kernel = |killed: bool| if killed && oom_kills > 0 { How::Memory } else { How::Crashed };
+    match record::receive::<Report>(&live.control) {
+        Ok(Some((Report::Ended { killed, what, disk_bytes, log }, _))) => {
+            (by_kernel(killed), disk_bytes, with_log(&what, &log))
+        }
+        Ok(Some((Report::Failed { what, log }, _))) => (How::Crashed, 0, with_log(&what, &log)),
+        Ok(Some((Report::Up, _)) | None) | Err(_) => {
+            (by_kernel(true), 0, "the box itself was killed".to_owned())
+        }
+    }
+}
+
+fn with_log(what: &str, log: &str) -> String {
+    if log.is_empty() { what.to_owned() } else { format!("{what}\n{log}") }
+}
+
+/// Waits until one of the descriptors is readable or the time has come; tells which are readable.
+fn wait(fds: &[&OwnedFd], until_micros: i64) -> io::Result<Vec<bool>> {
+    let left = u64::try_from(until_micros.saturating_sub(now_micros())).unwrap_or_default();
+    let left = Duration::from_micros(left).min(LONGEST_WAIT);
+    let timeout = rustix::time::Timespec::try_from(left).map_err(io::Error::other)?;
+    let mut polled: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::new(*fd, PollFlags::IN)).collect();
+    match rustix::event::poll(&mut polled, Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
+}
+
+fn drain(wake: &OwnedFd) {
+    // Empty is what it shall be.
+    let _empty = rustix::io::read(wake, &mut [0_u8; 8]);
+}
+
+/// The wall clock in microseconds since the Unix epoch.
+pub(crate) fn now_micros() -> i64 {
+    micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
