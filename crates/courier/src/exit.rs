@@ -2,8 +2,63 @@
 
 use std::process::ExitCode;
 
+use courier_client::Ended;
+
 /// Our own failure, before or beside the program's run (as in docker and timeout).
 pub(crate) const OURS: u8 = 125;
+/// The program's time was up (as in timeout).
+pub(crate) const TIMEOUT: u8 = 124;
+/// The program ran out of its memory: what a shell shows for SIGKILL.
+pub(crate) const MEMORY: u8 = 137;
+/// Ctrl-C: what a shell shows for SIGINT.
+pub(crate) const INTERRUPTED: u8 = 130;
+/// Whoever read our output has gone: what a shell shows for SIGPIPE.
+pub(crate) const NO_READER: u8 = 141;
+/// A shell shows a signal as this and its number.
+const SIGNAL_BASE: i32 = 128;
+
+/// Linux's numbers of the signals that end a program, by name.
+const SIGNALS: [(&str, i32); 16] = [
+    ("SIGHUP", 1),
+    ("SIGINT", 2),
+    ("SIGQUIT", 3),
+    ("SIGILL", 4),
+    ("SIGTRAP", 5),
+    ("SIGABRT", 6),
+    ("SIGBUS", 7),
+    ("SIGFPE", 8),
+    ("SIGKILL", 9),
+    ("SIGUSR1", 10),
+    ("SIGSEGV", 11),
+    ("SIGUSR2", 12),
+    ("SIGPIPE", 13),
+    ("SIGALRM", 14),
+    ("SIGTERM", 15),
+    ("SIGSYS", 31),
+];
+
+/// The number of a signal's name.
+pub(crate) fn signal_number(name: &str) -> Option<i32> {
+    SIGNALS.iter().find(|(known, _number)| *known == name).map(|(_name, number)| *number)
+}
+
+/// The exit code that a shell would show for a command.
+pub(crate) fn of_command(ended: &Ended) -> ExitCode {
+    match (ended.exit_code, ended.signal.as_deref()) {
+        (Some(code), _) => ExitCode::from(low_byte(code)),
+        (None, signal) => of_signal(signal.and_then(signal_number).unwrap_or(0)),
+    }
+}
+
+/// The exit code that a shell would show for a signal.
+pub(crate) fn of_signal(signal: i32) -> ExitCode {
+    ExitCode::from(low_byte(SIGNAL_BASE.saturating_add(signal)))
+}
+
+/// An exit code has eight bits; the guest may say anything.
+fn low_byte(code: i32) -> u8 {
+    code.to_le_bytes().first().copied().unwrap_or(OURS)
+}
 
 /// Prints an error's chain, one line per cause, and makes an exit code of the outcome.
 pub(crate) fn code(outcome: anyhow::Result<ExitCode>) -> ExitCode {

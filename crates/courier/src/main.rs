@@ -1,13 +1,24 @@
 //! The binary: command line, configuration, composition.
 
+mod api;
+mod attend;
 mod bench;
 mod config;
 mod doctor;
+mod duration;
 mod exit;
+mod folder;
+mod limits;
+mod log;
+mod output;
+mod pairs;
+mod passwd;
 mod run;
 mod sandbox;
 mod serve;
+mod table;
 mod template;
+mod transfer;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,232 @@
+//! The data folder: who uses it, and what a running server leaves there for other commands.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+/// Mode of the data folder: the launcher, which has no right to pass over modes, must get through;
+/// what is secret inside has a mode of its own.
+const FOLDER_MODE: u32 = 0o755;
+/// Mode of what is secret or nobody's business.
+const PRIVATE_MODE: u32 = 0o600;
+/// Nothing that this module reads is longer.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// What a running server says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServerInfo {
+    /// Where its API and data plane answer.
+    pub(crate) url: String,
+    /// Its process.
+    pub(crate) pid: u32,
+}
+
+/// The paths below a data folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    /// The folder at a path, there or not.
+    pub(crate) fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// Makes the folder, where it is not there.
+    pub(crate) fn create(&self) -> anyhow::Result<()> {
+        std::fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&self.0).with_context(
+            || {
+                format!(
+                    "the data folder {} cannot be made; name another with --data DIR",
+                    self.0.display()
+                )
+            },
+        )
+    }
+
+    /// The server's database.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.0.join("courier.db")
+    }
+
+    /// The private CA of a domain.
+    pub(crate) fn ca(&self, domain: &str) -> PathBuf {
+        self.0.join("ca").join(domain)
+    }
+
+    /// The API key made at the first start.
+    pub(crate) fn api_key(&self) -> PathBuf {
+        self.0.join("api-key")
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.0.join("server.lock")
+    }
+
+    fn server_info(&self) -> PathBuf {
+        self.0.join("server.json")
+    }
+
+    /// Reads the API key; `None` when there is none.
+    pub(crate) fn read_api_key(&self) -> anyhow::Result<Option<String>> {
+        let path = self.api_key();
+        let text = read_small(&path)
+            .with_context(|| format!("the API key in {} cannot be read", path.display()))?;
+        Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
+    }
+
+    /// The server that runs for this folder now, if one does: it holds the lock.
+    pub(crate) fn running_server(&self) -> anyhow::Result<Option<ServerInfo>> {
+        let path = self.server_info();
+        let Some(text) = read_small(&path).with_context(|| {
+            format!("what the server says in {} cannot be read", path.display())
+        })?
+        else {
+            return Ok(None);
+        };
+        // Only a server that was killed leaves the file, so a starting one does not meet this lock.
+        let Ok(lock) = File::open(self.lock_file()) else { return Ok(None) };
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
+            return Ok(None);
+        }
+        let info = serde_json::from_str(&text)
+            .with_context(|| format!("{} was not written by a server", path.display()))?;
+        Ok(Some(info))
+    }
+
+    /// Takes the folder for a server.
+    ///
+    /// # Errors
+    /// Another server has it, or the folder cannot be written.
+    pub(crate) fn lock(&self) -> anyhow::Result<ServerLock> {
+        self.create()?;
+        let path = self.lock_file();
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .open(&path)
+            .with_context(|| {
+                format!(
+                    "{} cannot be opened; run as the owner of the data folder or name another \
+                     with --data DIR",
+                    path.display()
+                )
+            })?;
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut pid = String::new();
+            file.take(32).read_to_string(&mut pid)?;
+            bail!(
+                "the data folder {} is in use by another server (process {}): stop that one with \
+                 `kill {}`, or name another folder with --data DIR",
+                self.0.display(),
+                pid.trim(),
+                pid.trim()
+            );
+        }
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())?;
+        Ok(ServerLock { _file: file, info: self.server_info() })
+    }
+}
+
+/// Holds a data folder for one server; lets go when dropped.
+#[derive(Debug)]
+pub(crate) struct ServerLock {
+    _file: File,
+    info: PathBuf,
+}
+
+impl ServerLock {
+    /// Tells other commands where the server answers, until the lock is dropped.
+    pub(crate) fn announce(&self, info: &ServerInfo) -> anyhow::Result<()> {
+        write_atomically(&self.info, &serde_json::to_vec(info)?, 0o644)
+    }
+}
+
+impl Drop for ServerLock {
+    fn drop(&mut self) {
+        match std::fs::remove_file(&self.info) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(%error, path = %self.info.display(), "cannot be removed"),
+        }
+    }
+}
+
+/// Writes a file that only its owner may read; it is there whole or not at all.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    write_atomically(path, content, PRIVATE_MODE)
+}
+
+fn write_atomically(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
+    let draft = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&draft)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&draft, path)
+    };
+    write().with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Reads a small text file; `None` when it is not there.
+pub(crate) fn read_small(path: &Path) -> std::io::Result<Option<String>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
+    Ok(Some(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_in_use_is_refused_and_the_error_names_the_process_and_the_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path());
+        let _held = folder.lock().unwrap();
+        let error = folder.lock().unwrap_err().to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        assert!(error.contains("--data"), "{error}");
+    }
+
+    #[test]
+    fn a_server_is_found_only_while_it_holds_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path());
+        assert_eq!(folder.running_server().unwrap(), None);
+        let lock = folder.lock().unwrap();
+        let info = ServerInfo { url: "http://127.0.0.1:3000".into(), pid: 7 };
+        lock.announce(&info).unwrap();
+        assert_eq!(folder.running_server().unwrap(), Some(info.clone()));
+        // A server that was killed leaves its file, but not its lock.
+        std::fs::copy(dir.path().join("server.json"), dir.path().join("copy")).unwrap();
+        drop(lock);
+        std::fs::rename(dir.path().join("copy"), dir.path().join("server.json")).unwrap();
+        assert_eq!(folder.running_server().unwrap(), None);
+    }
+
+    #[test]
+    fn a_private_file_is_readable_by_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api-key");
+        write_private(&path, b"e2b_00").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(Folder::new(dir.path()).read_api_key().unwrap().unwrap(), "e2b_00");
+    }
+}
