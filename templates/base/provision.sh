@@ -6,7 +6,6 @@ groupadd --gid 1000 user
 useradd --uid 1000 --gid user --groups sudo --create-home --skel /etc/skel \
     --shell /bin/bash user
 cp /etc/skel/.bashrc /etc/skel/.profile /root/
-install -d -o user -g user /code
 
 # `sudo` and the guest daemon are one program; set-user-ID bits are not honoured in a sandbox.
 ln -sfn /usr/local/bin/courier-guest /usr/bin/sudo
