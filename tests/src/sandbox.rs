@@ -81,6 +81,16 @@ impl<'a> Sandbox<'a> {
         Self { server, id, token }
     }
 
+    /// From the answer of `POST /v1/sandboxes`.
+    #[track_caller]
+    #[must_use]
+    pub fn from_v1(server: &'a Server, answer: &Whole) -> Self {
+        let body = answer.json();
+        let id = body["id"].as_str().expect("an answer has an id").to_owned();
+        let token = body["access_token"].as_str().map(str::to_owned);
+        Self { server, id, token }
+    }
+
     /// A request to a port of it, with the headers that route it there.
     #[must_use]
     pub fn request(&self, method: &str, target: &str) -> Request {

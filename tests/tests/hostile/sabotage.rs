@@ -1,0 +1,76 @@
+//! Breaking the sandbox from inside: it is the only one that suffers.
+
+use std::time::Duration;
+
+use courier_tests::{baseline::Baseline, wait};
+
+use crate::World;
+
+/// A node notices that a guest daemon does not answer, or a kill is done, within this.
+const NOTICED: Duration = Duration::from_secs(30);
+
+pub(crate) fn deleting_everything_hurts_only_that_sandbox(world: &World) {
+    let sandbox = world.server.sandbox(120);
+    sandbox.root("test -x /usr/bin/python3").assert_ok();
+    // The shell that does it is deleted as well; how it ends is its own business.
+    drop(sandbox.sh_as("root", "rm -rf --no-preserve-root / 2>/dev/null; echo done"));
+    let gone = sandbox.sh_as("root", "test -x /usr/bin/python3");
+    let still = gone.is_ok_and(|outcome| outcome.end.is_object() && outcome.code() == 0);
+    assert!(!still, "the control: it did delete");
+    let text = std::fs::read_to_string(&world.canary_file).expect("the host's file is there");
+    assert_eq!(text, world.canary);
+    sandbox.kill();
+    let fresh = world.server.sandbox(120);
+    assert_eq!(fresh.sh("python3 -c 'print(6 * 7)'").out(), "42");
+    fresh.kill();
+}
+
+pub(crate) fn killing_everything_inside_hurts_only_that_sandbox(world: &World) {
+    let neighbour = world.server.sandbox(120);
+    for (user, script) in [
+        ("user", "kill -9 -1"),
+        ("root", "kill -9 -1"),
+        ("root", "for s in $(seq 1 64); do kill -$s 1 2>/dev/null; done"),
+        ("root", "kill -9 1; kill -ABRT 1; echo b > /proc/sysrq-trigger; reboot -f"),
+    ] {
+        let sandbox = world.server.sandbox(120);
+        sandbox.sh("sleep 1000 > /dev/null 2>&1 &").assert_ok();
+        // It may take its own shell with it, or the whole sandbox.
+        drop(sandbox.sh_as(user, script));
+        wait::until("the sandbox answers, or is said to be gone", NOTICED, || {
+            let lives = sandbox.sh_as("user", "echo alive").is_ok_and(|o| o.out() == "alive");
+            let gone = sandbox.info().status == 404;
+            if lives || gone { Ok(()) } else { Err(format!("after {script:?}: neither")) }
+        });
+        assert!(neighbour.heartbeat() < crate::HEARTBEAT, "after {script:?}");
+        let status =
+            world.server.call("DELETE", &format!("/sandboxes/{}", sandbox.id), None).status;
+        assert!(matches!(status, 204 | 404), "after {script:?}: {status}");
+    }
+    neighbour.kill();
+}
+
+pub(crate) fn a_sandbox_whose_guest_daemon_is_stopped_can_still_be_killed(world: &World) {
+    let before = Baseline::take();
+    let sandbox = world.server.sandbox(120);
+    drop(sandbox.sh_as("root", "kill -STOP 1; kill -STOP -1"));
+    let status = world.server.call("DELETE", &format!("/sandboxes/{}", sandbox.id), None).status;
+    assert!(matches!(status, 204 | 404), "{status}");
+    before.assert_restored();
+}
+
+pub(crate) fn the_guest_daemon_s_channel_is_out_of_reach_of_a_user(world: &World) {
+    let sandbox = world.server.sandbox(120);
+    // The control: root sees the descriptors; a user does not.
+    let seen = sandbox.root("ls /proc/1/fd | wc -l").out();
+    assert!(seen.parse::<u32>().is_ok_and(|count| count > 0), "{seen}");
+    let script = "ls /proc/1/fd 2>/dev/null | wc -l; cat /proc/1/environ 2>/dev/null | wc -c; \
+                  (echo x > /proc/1/fd/0) 2>/dev/null && echo wrote; \
+                  (cat < /proc/1/mem) 2>/dev/null && echo read; true";
+    assert_eq!(sandbox.sh(script).out(), "0\n0");
+    // A user's command has no descriptor of the daemon.
+    let own = sandbox.sh("ls -l /proc/self/fd").out();
+    assert!(!own.contains("socket:"), "{own}");
+    assert!(sandbox.heartbeat() < crate::HEARTBEAT);
+    sandbox.kill();
+}
