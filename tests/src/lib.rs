@@ -16,6 +16,7 @@ pub mod baseline;
 pub mod connect;
 pub mod dns;
 pub mod environment;
+pub mod host;
 pub mod http;
 pub mod program;
 pub mod sandbox;

@@ -1,0 +1,40 @@
+//! Processes of the host, found by what they are, not by name alone.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+fn pids() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").expect("Linux has /proc").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Every process in a cgroup of a sandbox.
+#[must_use]
+pub fn processes_of(sandbox: &str) -> Vec<i32> {
+    let is_in = |pid: &i32| {
+        fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(sandbox))
+    };
+    pids().into_iter().filter(is_in).collect()
+}
+
+/// The launcher of a data folder, if it runs.
+#[must_use]
+pub fn launcher_of(data: &Path) -> Option<i32> {
+    let data = data.display().to_string();
+    let serves = |pid: &i32| {
+        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        comm.starts_with("courier-launch") && line.contains("--dir") && line.contains(&data)
+    };
+    pids().into_iter().find(serves)
+}
+
+/// Kills a process without any warning; gone already is fine.
+pub fn kill_9(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _gone_already = kill_process(pid, Signal::KILL);
+    }
+}
