@@ -1,14 +1,93 @@
-//! `courier doctor`.
+//! `courier doctor`: what this machine has, which isolation follows, and what mends what is missing.
 
-use std::process::ExitCode;
+mod check;
+mod host;
+mod kernel;
+mod ours;
+mod software;
 
+use std::process::{Command, ExitCode};
+
+use anyhow::bail;
+
+use self::check::{Check, Report};
+use self::host::Host;
 use crate::config::Config;
+
+/// Exit code when something that is needed is missing, or when something has leaked.
+const NOT_WELL: u8 = 1;
 
 /// Flags of `courier doctor`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Run the commands that mend what is missing (needs root)
+    #[arg(long)]
+    fix: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs `courier doctor`.
-pub(crate) async fn run(_args: Args, _config: &Config) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`courier doctor` is not in this build")
+pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode> {
+    let mut report = examine(config);
+    if args.fix {
+        report = fix(report, config)?;
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", report.text());
+    }
+    Ok(match report.isolation {
+        Some(_) => ExitCode::SUCCESS,
+        None => ExitCode::from(NOT_WELL),
+    })
+}
+
+fn examine(config: &Config) -> Report {
+    let host = Host::this();
+    let mut checks = kernel::checks(&host);
+    checks.extend(software::checks(&host));
+    checks.extend(ours::checks(config));
+    Report::of(checks)
+}
+
+/// Runs every command that mends something, then looks again. What fails is told and does not keep
+/// the others from being mended.
+fn fix(report: Report, config: &Config) -> anyhow::Result<Report> {
+    let to_mend: Vec<&Check> = report.to_mend().collect();
+    if to_mend.is_empty() {
+        return Ok(report);
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("mending needs root: run `sudo courier doctor --fix`");
+    }
+    for check in to_mend {
+        for command in &check.mend {
+            eprintln!("courier: {}: $ {command}", check.name);
+            if let Err(error) = mend(command) {
+                eprintln!("courier: {}: {error:#}", check.name);
+                break;
+            }
+        }
+    }
+    Ok(examine(config))
+}
+
+/// Runs one command as a person would have typed it, without questions.
+fn mend(command: &str) -> anyhow::Result<()> {
+    // The report is on standard output; what the commands say is beside it.
+    let output = std::io::stderr();
+    let output = rustix::io::fcntl_dupfd_cloexec(&output, 0)?;
+    let status = Command::new("/bin/sh")
+        .args(["-c", command])
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(std::process::Stdio::null())
+        .stdout(output)
+        .status()?;
+    if !status.success() {
+        bail!("that failed ({status})");
+    }
+    Ok(())
 }

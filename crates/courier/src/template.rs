@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 pub(crate) use error::TemplateError;
 pub(crate) use manifest::Template;
+pub(crate) use mirror::{Mirror, has_suite, of_suite};
 
 use self::build::{Caches, Request};
 use self::recipe::Recipe;
@@ -120,9 +121,12 @@ fn request<'a>(config: &'a Config, asked: &Asked<'a>) -> Result<Request<'a>, Tem
     })
 }
 
-/// The command that builds a template where we look for it.
+/// The command that builds a template where we look for it, as we would have to type it.
 pub(crate) fn build_command(config: &Config, name: &str) -> String {
-    format!("sudo courier template build {name} --templates {}", config.templates.display())
+    let sudo = if rustix::process::geteuid().is_root() { "" } else { "sudo " };
+    let program = std::env::current_exe().unwrap_or_else(|_unknown| "courier".into());
+    let (program, templates) = (program.display(), config.templates.display());
+    format!("{sudo}{program} template build {name} --templates {templates}")
 }
 
 async fn build(config: &Config, asked: Asked<'_>) -> Result<Template, TemplateError> {
