@@ -3,6 +3,13 @@
 //!
 //! Nothing outside this crate (and the launcher that it talks to) names an isolation technology.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod fake;
+pub mod gvisor;
+pub mod launcher_process;
+pub mod leaks;
+
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 

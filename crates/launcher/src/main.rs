@@ -29,6 +29,9 @@ use std::sync::Arc;
 
 use options::{Command, Options};
 
+/// Exit code when another launcher serves the directory: whoever started this one finds that one.
+const EXIT_BUSY: u8 = 3;
+
 fn main() -> ExitCode {
     match options::parse(std::env::args_os().skip(1)) {
         Ok(Command::Box) => ExitCode::from(boxed::run()),
@@ -40,7 +43,10 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("courier-launcher: {error}");
-                ExitCode::FAILURE
+                match error.kind() {
+                    std::io::ErrorKind::ResourceBusy => ExitCode::from(EXIT_BUSY),
+                    _ => ExitCode::FAILURE,
+                }
             }
         },
         Err(what) => {

@@ -1,0 +1,222 @@
+//! The suite that every driver passes. A test gives it a [`Rig`], whose guests answer every record
+//! with the same record, and calls [`run`], or single cases.
+//!
+//! A case panics with what went wrong: it is for tests only.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use courier_types::{EndReason, Limits, LimitsRequest, SandboxId, Timestamp};
+use rustix::event::{PollFd, PollFlags};
+
+use crate::{Driver, DriverError, Machine, MachineSpec};
+
+/// How long anything may take that is expected to happen at once.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Lifetime of machines whose deadline a case is not about.
+const LONG: Duration = Duration::from_secs(300);
+
+/// A driver under test, and a way to harm its machines.
+#[async_trait]
+pub trait Rig: Send + Sync {
+    /// The driver; always the same.
+    fn driver(&self) -> &dyn Driver;
+
+    /// The image of guests that answer every record with itself.
+    fn image(&self) -> PathBuf;
+
+    /// Kills the machine behind the driver's back.
+    async fn crash(&self, id: &SandboxId);
+}
+
+/// Runs every case, one after the other.
+pub async fn run(rig: &dyn Rig) {
+    a_machine_answers_and_is_gone_after_destroy(rig).await;
+    destroying_twice_or_the_unknown_is_not_found(rig).await;
+    an_equal_create_gives_the_same_machine(rig).await;
+    attach_gives_a_channel_to_the_same_guest(rig).await;
+    a_deadline_ends_a_machine_and_destroy_tells(rig).await;
+    a_moved_deadline_counts(rig).await;
+    a_machines_own_end_is_noticed(rig).await;
+    machines_are_made_side_by_side(rig).await;
+    usage_is_told_while_it_runs(rig).await;
+}
+
+/// Create, list, talk, destroy.
+pub async fn a_machine_answers_and_is_gone_after_destroy(rig: &dyn Rig) {
+    let machine = create(rig, LONG).await;
+    assert_eq!(echo(&machine.channel, b"ping"), b"ping");
+    assert!(list(rig).await.contains(&machine.id));
+    let ended = rig.driver().destroy(&machine.id).await.expect("destroy");
+    assert_eq!(ended.reason, EndReason::Requested);
+    assert!(readable(&machine.gone, Duration::ZERO), "gone is readable when destroy returns");
+    assert!(!list(rig).await.contains(&machine.id));
+}
+
+/// What is not there is named, not invented.
+pub async fn destroying_twice_or_the_unknown_is_not_found(rig: &dyn Rig) {
+    let machine = create(rig, LONG).await;
+    rig.driver().destroy(&machine.id).await.expect("destroy");
+    let driver = rig.driver();
+    let never = new_id();
+    for id in [&machine.id, &never] {
+        assert_not_found(driver.destroy(id).await, id);
+        assert_not_found(driver.attach(id).await, id);
+        assert_not_found(driver.usage(id).await, id);
+        assert_not_found(driver.set_deadline(id, after(LONG)).await, id);
+    }
+}
+
+/// A repeated create, as after a lost answer.
+pub async fn an_equal_create_gives_the_same_machine(rig: &dyn Rig) {
+    let spec = spec(rig, LONG);
+    let first = rig.driver().create(&spec).await.expect("create");
+    let again = rig.driver().create(&spec).await.expect("create again");
+    assert_eq!(echo(&first.channel, b"1"), b"1");
+    assert_eq!(echo(&again.channel, b"2"), b"2");
+    rig.driver().destroy(&spec.id).await.expect("destroy");
+}
+
+/// What a restarted server does.
+pub async fn attach_gives_a_channel_to_the_same_guest(rig: &dyn Rig) {
+    let Machine { id, channel, gone } = create(rig, LONG).await;
+    drop((channel, gone));
+    let machine = rig.driver().attach(&id).await.expect("attach");
+    assert_eq!(echo(&machine.channel, b"again"), b"again");
+    assert!(!readable(&machine.gone, Duration::ZERO));
+    rig.driver().destroy(&id).await.expect("destroy");
+}
+
+/// The timeout holds though nobody asks.
+pub async fn a_deadline_ends_a_machine_and_destroy_tells(rig: &dyn Rig) {
+    let machine = create(rig, Duration::from_secs(2)).await;
+    await_gone(&machine).await;
+    let ended = rig.driver().destroy(&machine.id).await.expect("destroy");
+    assert_eq!(ended.reason, EndReason::Timeout);
+    assert_not_found(rig.driver().destroy(&machine.id).await, &machine.id);
+}
+
+/// Later and sooner.
+pub async fn a_moved_deadline_counts(rig: &dyn Rig) {
+    let machine = create(rig, LONG).await;
+    let soon = after(Duration::from_millis(100));
+    rig.driver().set_deadline(&machine.id, soon).await.expect("set_deadline");
+    await_gone(&machine).await;
+    let ended = rig.driver().destroy(&machine.id).await.expect("destroy");
+    assert_eq!(ended.reason, EndReason::Timeout);
+}
+
+/// A crash is seen through `gone`, and told.
+pub async fn a_machines_own_end_is_noticed(rig: &dyn Rig) {
+    let machine = create(rig, LONG).await;
+    rig.crash(&machine.id).await;
+    await_gone(&machine).await;
+    let ended = rig.driver().destroy(&machine.id).await.expect("destroy");
+    assert_eq!(ended.reason, EndReason::Crashed);
+}
+
+/// Eight at once, all different.
+pub async fn machines_are_made_side_by_side(rig: &dyn Rig) {
+    let specs: Vec<MachineSpec> = (0..8).map(|_| spec(rig, LONG)).collect();
+    let mut creating: Vec<_> = specs.iter().map(|spec| rig.driver().create(spec)).collect();
+    let mut machines = Vec::new();
+    std::future::poll_fn(|context| {
+        let mut pending = Vec::new();
+        for mut future in creating.drain(..) {
+            match future.as_mut().poll(context) {
+                std::task::Poll::Ready(machine) => machines.push(machine.expect("create")),
+                std::task::Poll::Pending => pending.push(future),
+            }
+        }
+        creating = pending;
+        if creating.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    for machine in &machines {
+        let id = machine.id.as_str().as_bytes();
+        assert_eq!(echo(&machine.channel, id), id);
+    }
+    for machine in &machines {
+        rig.driver().destroy(&machine.id).await.expect("destroy");
+    }
+}
+
+/// Usage is there, and never more than the caps by far.
+pub async fn usage_is_told_while_it_runs(rig: &dyn Rig) {
+    let machine = create(rig, LONG).await;
+    let usage = rig.driver().usage(&machine.id).await.expect("usage");
+    assert!(usage.memory_bytes <= usage.memory_peak_bytes.max(usage.memory_bytes));
+    assert_eq!(usage.oom_kills, 0);
+    rig.driver().destroy(&machine.id).await.expect("destroy");
+}
+
+/// A machine with small caps.
+pub async fn create(rig: &dyn Rig, life: Duration) -> Machine {
+    rig.driver().create(&spec(rig, life)).await.expect("create")
+}
+
+/// What [`create`] asks for.
+pub fn spec(rig: &dyn Rig, life: Duration) -> MachineSpec {
+    let request = LimitsRequest {
+        memory_mib: Some(128),
+        disk_mib: Some(64),
+        cpu_millis: Some(1_000),
+        ..LimitsRequest::default()
+    };
+    let limits = Limits::try_from(request).expect("valid limits");
+    MachineSpec { id: new_id(), image: rig.image(), limits, deadline: after(life) }
+}
+
+/// Sends a record and receives one.
+pub fn echo(channel: &OwnedFd, record: &[u8]) -> Vec<u8> {
+    rustix::io::write(channel, record).expect("write to the channel");
+    assert!(readable(channel, PATIENCE), "the guest answers");
+    let mut answer = vec![0; 64 * 1024];
+    let count = rustix::io::read(channel, &mut answer).expect("read from the channel");
+    answer.truncate(count);
+    answer
+}
+
+/// Waits until the machine is gone.
+pub async fn await_gone(machine: &Machine) {
+    let gone = machine.gone.try_clone().expect("duplicate");
+    let seen = tokio::task::spawn_blocking(move || readable(&gone, PATIENCE)).await;
+    assert!(seen.expect("poll"), "machine {} is gone", machine.id);
+}
+
+/// True when a descriptor becomes readable in time.
+pub fn readable(fd: impl AsFd, patience: Duration) -> bool {
+    let timeout = rustix::time::Timespec::try_from(patience).expect("a small span");
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&timeout)).expect("poll") > 0
+}
+
+async fn list(rig: &dyn Rig) -> Vec<SandboxId> {
+    rig.driver().list().await.expect("list")
+}
+
+#[track_caller]
+fn assert_not_found<T: std::fmt::Debug>(result: Result<T, DriverError>, wanted: &SandboxId) {
+    match result {
+        Err(DriverError::NotFound { id }) if id == *wanted => {}
+        other => unreachable!("expected {wanted} not to be found, got {other:?}"),
+    }
+}
+
+fn after(span: Duration) -> Timestamp {
+    Timestamp::from(SystemTime::now()).plus(span)
+}
+
+/// An id that no other case uses: process, time and a counter.
+fn new_id() -> SandboxId {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let mut random = [0_u8; SandboxId::RANDOM_BYTES];
+    let now = Timestamp::from(SystemTime::now()).as_micros().to_le_bytes();
+    let parts = now.into_iter().chain(count.to_le_bytes()).chain(std::process::id().to_le_bytes());
+    random.iter_mut().zip(parts).for_each(|(slot, byte)| *slot = byte);
+    SandboxId::from_random(random)
+}

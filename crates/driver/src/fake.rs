@@ -1,0 +1,186 @@
+//! Machines in memory, without any boundary: for tests of what stands on drivers.
+//!
+//! The guest is whatever the given function does with its end of the channel, usually a task that
+//! serves the guest daemon's protocol.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use courier_types::{EndReason, Isolation, SandboxId, Timestamp, Usage};
+use rustix::event::EventfdFlags;
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, socketpair};
+use tokio::task::JoinHandle;
+
+use crate::{Driver, DriverError, Ended, Machine, MachineSpec};
+
+/// What a guest does: it gets its end of the channel and must not block.
+type Serve = dyn Fn(OwnedFd) + Send + Sync;
+
+/// A driver whose machines are tasks.
+pub struct FakeDriver {
+    serve: Arc<Serve>,
+    machines: Machines,
+}
+
+type Machines = Arc<Mutex<BTreeMap<SandboxId, FakeMachine>>>;
+
+struct FakeMachine {
+    channel: OwnedFd,
+    guest: OwnedFd,
+    gone: OwnedFd,
+    ended: Option<EndReason>,
+    timer: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for FakeDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeDriver").field("machines", &lock(&self.machines).len()).finish()
+    }
+}
+
+impl FakeDriver {
+    /// A driver whose guests are `serve`.
+    pub fn new(serve: impl Fn(OwnedFd) + Send + Sync + 'static) -> Self {
+        Self { serve: Arc::new(serve), machines: Machines::default() }
+    }
+
+    /// Ends a machine as a crash would. False when there is none that runs.
+    pub fn crash(&self, id: &SandboxId) -> bool {
+        lock(&self.machines).get_mut(id).is_some_and(|machine| machine.end(EndReason::Crashed))
+    }
+
+    fn machine_of<T>(
+        &self,
+        id: &SandboxId,
+        work: impl FnOnce(&mut FakeMachine) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        match lock(&self.machines).get_mut(id) {
+            Some(machine) => work(machine),
+            None => Err(DriverError::NotFound { id: id.clone() }),
+        }
+    }
+
+    /// Ends the machine when its time has come; replaces an earlier timer.
+    fn arm(&self, id: &SandboxId, machine: &mut FakeMachine, deadline: Timestamp) {
+        let left = deadline.since(Timestamp::from(SystemTime::now()));
+        let (machines, id) = (Arc::clone(&self.machines), id.clone());
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(left).await;
+            if let Some(machine) = lock(&machines).get_mut(&id) {
+                machine.end(EndReason::Timeout);
+            }
+        });
+        if let Some(before) = machine.timer.replace(timer) {
+            before.abort();
+        }
+    }
+}
+
+impl FakeMachine {
+    fn new() -> io::Result<(Self, OwnedFd)> {
+        let (channel, guest) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let gone = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let served = guest.try_clone()?;
+        Ok((Self { channel, guest, gone, ended: None, timer: None }, served))
+    }
+
+    fn fds(&self, id: &SandboxId) -> Result<Machine, DriverError> {
+        if self.ended.is_some() {
+            return Err(DriverError::NotFound { id: id.clone() });
+        }
+        let failed = |source| DriverError::Host { what: "cannot duplicate".to_owned(), source };
+        Ok(Machine {
+            id: id.clone(),
+            channel: self.channel.try_clone().map_err(failed)?,
+            gone: self.gone.try_clone().map_err(failed)?,
+        })
+    }
+
+    /// True when this was its end.
+    fn end(&mut self, reason: EndReason) -> bool {
+        if self.ended.is_some() {
+            return false;
+        }
+        self.ended = Some(reason);
+        // The guest may have closed it already, and an eventfd takes a first write always.
+        let _closed = rustix::net::shutdown(&self.guest, Shutdown::Both);
+        let _written = rustix::io::write(&self.gone, &1_u64.to_ne_bytes());
+        true
+    }
+}
+
+impl Drop for FakeMachine {
+    fn drop(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            timer.abort();
+        }
+    }
+}
+
+#[async_trait]
+impl Driver for FakeDriver {
+    fn isolation(&self) -> Isolation {
+        Isolation::Fake
+    }
+
+    fn technology(&self) -> String {
+        "fake".to_owned()
+    }
+
+    async fn create(&self, spec: &MachineSpec) -> Result<Machine, DriverError> {
+        let failed =
+            |source| DriverError::Host { what: "cannot make a machine".to_owned(), source };
+        let mut machines = lock(&self.machines);
+        if let Some(machine) = machines.get(&spec.id) {
+            return machine.fds(&spec.id);
+        }
+        let (mut machine, guest) = FakeMachine::new().map_err(failed)?;
+        self.arm(&spec.id, &mut machine, spec.deadline);
+        let fds = machine.fds(&spec.id)?;
+        machines.insert(spec.id.clone(), machine);
+        drop(machines);
+        (self.serve)(guest);
+        Ok(fds)
+    }
+
+    async fn attach(&self, id: &SandboxId) -> Result<Machine, DriverError> {
+        self.machine_of(id, |machine| machine.fds(id))
+    }
+
+    async fn set_deadline(&self, id: &SandboxId, deadline: Timestamp) -> Result<(), DriverError> {
+        self.machine_of(id, |machine| {
+            if machine.ended.is_some() {
+                return Err(DriverError::NotFound { id: id.clone() });
+            }
+            self.arm(id, machine, deadline);
+            Ok(())
+        })
+    }
+
+    async fn destroy(&self, id: &SandboxId) -> Result<Ended, DriverError> {
+        let reason = self.machine_of(id, |machine| {
+            machine.end(EndReason::Requested);
+            Ok(machine.ended.unwrap_or(EndReason::Requested))
+        })?;
+        lock(&self.machines).remove(id);
+        Ok(Ended { reason, usage: Usage::default(), log: String::new() })
+    }
+
+    async fn list(&self) -> Result<Vec<SandboxId>, DriverError> {
+        Ok(lock(&self.machines).keys().cloned().collect())
+    }
+
+    async fn usage(&self, id: &SandboxId) -> Result<Usage, DriverError> {
+        self.machine_of(id, |_| Ok(Usage::default()))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,153 @@
+//! What the launcher understands and answers: one JSON object per record, one answer per request.
+//!
+//! The other side is `courier-launcher`, module `wire`; [`VERSION`] guards the pair.
+
+use courier_types::{Limits, Usage};
+use serde::{Deserialize, Serialize};
+
+/// Version of these messages.
+pub(super) const VERSION: u32 = 1;
+
+/// A request.
+#[derive(Debug, Serialize)]
+#[serde(tag = "call", rename_all = "snake_case")]
+pub(super) enum Request<'a> {
+    /// First of all.
+    Hello {
+        /// Ours.
+        version: u32,
+        /// Whose sandboxes these are.
+        owner: &'a str,
+        /// Whether they outlive the connection.
+        linger: bool,
+    },
+    /// Comes with the image.
+    Create {
+        /// Its id.
+        id: &'a str,
+        /// The caps.
+        limits: Limits,
+        /// Microseconds since the Unix epoch.
+        deadline: i64,
+    },
+    /// Asks for the descriptors.
+    Attach {
+        /// Which.
+        id: &'a str,
+    },
+    /// Moves the deadline.
+    SetDeadline {
+        /// Which.
+        id: &'a str,
+        /// Microseconds since the Unix epoch.
+        deadline: i64,
+    },
+    /// What it has used.
+    Usage {
+        /// Which.
+        id: &'a str,
+    },
+    /// Destroys it.
+    Destroy {
+        /// Which.
+        id: &'a str,
+    },
+    /// A page of our sandboxes.
+    List {
+        /// Only ids after this one.
+        after: Option<&'a str>,
+    },
+    /// A page of everybody's.
+    ListAll {
+        /// Only ids after this one.
+        after: Option<&'a str>,
+    },
+    /// Ends the launcher and all sandboxes.
+    Shutdown,
+}
+
+/// An answer.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub(super) enum Answer {
+    /// To `hello`.
+    Hello {
+        /// The launcher's version.
+        version: u32,
+        /// Name and version of the technology, where it can be used.
+        technology: Option<String>,
+    },
+    /// With channel and gone.
+    Machine,
+    /// Nothing to tell.
+    Done,
+    /// To `usage`.
+    Usage(Usage),
+    /// To `destroy`.
+    Ended {
+        /// Why.
+        how: How,
+        /// What it had used.
+        usage: Usage,
+        /// The end of the technology's log.
+        log: String,
+    },
+    /// To both lists.
+    List {
+        /// In order.
+        ids: Vec<String>,
+        /// Whether there are more.
+        more: bool,
+    },
+    /// Not carried out.
+    Refused(Refusal),
+}
+
+/// Why a sandbox ended.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum How {
+    /// Somebody asked.
+    Requested,
+    /// Its deadline passed.
+    Timeout,
+    /// The kernel killed it for memory.
+    Memory,
+    /// It ended by itself.
+    Crashed,
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub(super) enum Refusal {
+    /// The request makes no sense.
+    Invalid {
+        /// What is wrong.
+        what: String,
+    },
+    /// The technology is not there.
+    Unavailable {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// No such sandbox.
+    NotFound,
+    /// No room.
+    Full {
+        /// What is short.
+        what: String,
+    },
+    /// Did not start.
+    NotStarted {
+        /// What failed.
+        what: String,
+    },
+    /// The host refused.
+    Host {
+        /// What, and its answer.
+        what: String,
+    },
+}
