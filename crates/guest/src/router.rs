@@ -1,0 +1,42 @@
+//! Which request goes where.
+
+use std::sync::Arc;
+
+use courier_protocol::envd::connect::MAX_MESSAGE_BYTES;
+use courier_protocol::envd::init::{INIT_PATH, Init, READY_PATH};
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+
+use crate::context::Context;
+use crate::http::{self as answers, Request, Response};
+use crate::rpc;
+
+/// Answers one request.
+pub(crate) async fn route(context: Arc<Context>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    match (request.method(), path.as_str()) {
+        (&Method::GET | &Method::HEAD, "/health" | READY_PATH) => {
+            answers::status(StatusCode::NO_CONTENT)
+        }
+        (&Method::GET, "/envs") => answers::json(StatusCode::OK, &context.settings().env_vars),
+        (&Method::POST, INIT_PATH) => init(&context, request).await,
+        (_, path) => match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
+            Some(("process.Process" | "filesystem.Filesystem", _)) => rpc::unknown_method(path),
+            _ => answers::error(StatusCode::NOT_FOUND, &format!("{path} does not exist")),
+        },
+    }
+}
+
+async fn init(context: &Context, request: Request) -> Response {
+    let body = match Limited::new(request.into_body(), MAX_MESSAGE_BYTES).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return answers::error(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match serde_json::from_slice::<Init>(&body) {
+        Ok(init) => {
+            context.apply(init.into());
+            answers::status(StatusCode::NO_CONTENT)
+        }
+        Err(error) => answers::error(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
