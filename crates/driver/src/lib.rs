@@ -10,6 +10,9 @@ pub mod gvisor;
 pub mod launcher_process;
 pub mod leaks;
 
+/// The driver for this host, and whether its machines outlive it.
+pub use gvisor::{GvisorDriver as HostDriver, Linger};
+
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
