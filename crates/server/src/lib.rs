@@ -1,1 +1,33 @@
 //! The control plane: public API, authentication, admission, reconcilers.
+//!
+//! ```text
+//! router ─ layers (panic, time limit) ─ authentication ─ e2b/*, v1/*   handlers: parse, delegate, answer
+//!                                                            │
+//!                                                       sandboxes/*     create, kill, deadlines
+//!                                                        │      │
+//! reconcile/* ── start, reports, sweep, samples ───────▶ store  node
+//! ```
+//!
+//! Always: a row is written before the node is asked to make anything; work that was begun ends,
+//! whether or not the client that asked for it is still there; desired and observed are never one.
+
+mod app;
+mod auth;
+mod bootstrap;
+mod clock;
+mod config;
+mod e2b;
+mod http;
+mod openapi;
+mod random;
+mod reconcile;
+mod router;
+mod sandboxes;
+mod server;
+mod v1;
+
+pub use auth::ApiKey;
+pub use bootstrap::{DEFAULT_PROJECT, ensure_default_project, issue_api_key};
+pub use config::Config;
+pub use openapi::document as openapi_document;
+pub use server::{Server, StartError};

@@ -1,0 +1,112 @@
+//! What handlers and reconcilers share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use courier_protocol::node::{NodeInfo, SharedNode};
+use courier_store::Store;
+use courier_types::SandboxId;
+use tokio::sync::{RwLock, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Config;
+use crate::reconcile::Samples;
+use crate::sandboxes::CreateError;
+
+/// What a create came to; none while it is under way.
+pub(crate) type Outcome = Option<Result<(), Arc<CreateError>>>;
+
+/// The server's insides.
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) node: SharedNode,
+    pub(crate) node_info: NodeInfo,
+    /// Samples of usage, by sandbox.
+    pub(crate) samples: Samples,
+    /// Creates under way, by sandbox. Bounded by the projects' limits.
+    creates: Mutex<HashMap<SandboxId, watch::Receiver<Outcome>>>,
+    /// Creates hold it for reading; whoever destroys what nobody owns holds it for writing.
+    pub(crate) create_gate: RwLock<()>,
+    /// Held from writing a deadline down to telling the node, so that the two agree.
+    pub(crate) deadlines: tokio::sync::Mutex<()>,
+    /// Work that ends though its client has gone.
+    pub(crate) work: TaskTracker,
+    /// The end of the reconcilers.
+    pub(crate) stop: CancellationToken,
+    draining: AtomicBool,
+}
+
+impl App {
+    pub(crate) fn new(config: Config, store: Store, node: SharedNode, node_info: NodeInfo) -> Self {
+        Self {
+            config,
+            store,
+            node,
+            node_info,
+            samples: Samples::default(),
+            creates: Mutex::default(),
+            create_gate: RwLock::default(),
+            deadlines: tokio::sync::Mutex::default(),
+            work: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// True once the server takes no new sandboxes.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// From now on the server takes no new sandboxes.
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Publishes that a create is under way, until the guard goes.
+    pub(crate) fn begin_create(self: &Arc<Self>, id: &SandboxId) -> CreateUnderWay {
+        let (publish, watch) = watch::channel(None);
+        self.lock_creates().insert(id.clone(), watch);
+        CreateUnderWay { app: Arc::clone(self), id: id.clone(), publish }
+    }
+
+    /// Waits for the create of that sandbox; none where none is under way.
+    pub(crate) async fn created(&self, id: &SandboxId) -> Outcome {
+        let mut watch = self.lock_creates().get(id).cloned()?;
+        watch.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone())
+    }
+
+    /// True while a create of that sandbox is under way.
+    pub(crate) fn is_being_created(&self, id: &SandboxId) -> bool {
+        self.lock_creates().contains_key(id)
+    }
+
+    fn lock_creates(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<SandboxId, watch::Receiver<Outcome>>> {
+        self.creates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A create that is under way.
+pub(crate) struct CreateUnderWay {
+    app: Arc<App>,
+    id: SandboxId,
+    publish: watch::Sender<Outcome>,
+}
+
+impl CreateUnderWay {
+    /// Tells everybody who waits.
+    pub(crate) fn finish(self, outcome: Result<(), Arc<CreateError>>) {
+        self.publish.send_replace(Some(outcome));
+    }
+}
+
+impl Drop for CreateUnderWay {
+    fn drop(&mut self) {
+        self.app.lock_creates().remove(&self.id);
+    }
+}

@@ -1,0 +1,11 @@
+//! What every handler shares: errors, bodies, query parameters, layers.
+
+mod body;
+mod error;
+mod layers;
+mod query;
+
+pub(crate) use body::{JsonBody, LargeJsonBody, OptionalJsonBody};
+pub(crate) use error::{ApiError, chain};
+pub(crate) use layers::{catch_panics, limit_time};
+pub(crate) use query::{PathSegment, QueryParams};

@@ -1,0 +1,41 @@
+//! The one place where this crate takes randomness, from the operating system's generator by way of
+//! the thread's.
+
+use std::fmt::Write as _;
+
+use courier_types::{AccessToken, ApiKeyId, ProjectId, SandboxId};
+
+/// Random bytes of an access token: 256 bits.
+const TOKEN_BYTES: usize = 32;
+
+/// Random bytes of an API key: 40 hexadecimal digits, as every version of the SDKs accepts.
+const KEY_BYTES: usize = 20;
+
+pub(crate) fn sandbox_id() -> SandboxId {
+    SandboxId::from_random(rand::random())
+}
+
+pub(crate) fn project_id() -> ProjectId {
+    ProjectId::from_random(rand::random())
+}
+
+pub(crate) fn api_key_id() -> ApiKeyId {
+    ApiKeyId::from_random(rand::random())
+}
+
+pub(crate) fn access_token() -> AccessToken {
+    AccessToken::new(hex(&rand::random::<[u8; TOKEN_BYTES]>()))
+}
+
+pub(crate) fn api_key_digits() -> String {
+    hex(&rand::random::<[u8; KEY_BYTES]>())
+}
+
+/// In hexadecimal, lower case.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _infallible = write!(text, "{byte:02x}");
+    }
+    text
+}

@@ -1,0 +1,74 @@
+//! The whole router: what is open, what wants a key, and the layers around both.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{Json, Router};
+use http::StatusCode;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::auth::authenticate;
+use crate::http::{ApiError, catch_panics, limit_time};
+use crate::{e2b, openapi, v1};
+
+/// The router for one server.
+pub(crate) fn build(app: &Arc<App>) -> Router {
+    let (guarded, _document) = guarded().split_for_parts();
+    let guarded =
+        guarded.layer(from_fn(limit_time)).layer(from_fn_with_state(Arc::clone(app), authenticate));
+    let (open, _document) = open().split_for_parts();
+    open.merge(guarded)
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
+        .layer(from_fn(catch_panics))
+        .with_state(Arc::clone(app))
+}
+
+/// The document of all of it.
+pub(crate) fn document() -> OpenApi {
+    let router = OpenApiRouter::with_openapi(openapi::skeleton()).merge(open()).merge(guarded());
+    router.into_openapi()
+}
+
+fn guarded() -> OpenApiRouter<Arc<App>> {
+    e2b::routes().merge(v1::routes())
+}
+
+fn open() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(openapi_json))
+}
+
+async fn unknown_path() -> ApiError {
+    ApiError::not_found("no such path: GET /v1/openapi.json lists those that there are")
+}
+
+/// 204 while the server serves; 503 while it drains.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "CodeCourier",
+    security(()),
+    responses(
+        (status = 204, description = "It serves"),
+        (status = 503, description = "It is shutting down"),
+    )
+)]
+async fn health(State(app): State<Arc<App>>) -> StatusCode {
+    if app.is_draining() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }
+}
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/v1/openapi.json",
+    tag = "CodeCourier",
+    security(()),
+    responses((status = 200, description = "The document", content_type = "application/json"))
+)]
+async fn openapi_json() -> Json<OpenApi> {
+    Json(document())
+}

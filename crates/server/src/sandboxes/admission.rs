@@ -1,0 +1,208 @@
+//! What is checked before anything is made: a request becomes a [`CreateOrder`] or an error.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use courier_protocol::e2b::{TemplateRef, TemplateRefError};
+use courier_protocol::v1::LimitsBody;
+use courier_store::{ProjectRow, StoreError, TemplateRow};
+use courier_types::{Isolation, LimitError, Limits};
+
+use crate::app::App;
+use crate::http::ApiError;
+
+/// Most pairs of metadata, and of environment variables.
+const PAIRS_MAX: usize = 512;
+
+/// Most bytes of all keys and values of metadata, and of environment variables.
+const PAIRS_BYTES_MAX: usize = 256 * 1024;
+
+/// Most characters of an idempotency key.
+const IDEMPOTENCY_KEY_MAX: usize = 255;
+
+/// Why a sandbox is not even tried.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdmissionError {
+    #[error("Invalid template reference: {text:?}: {source}")]
+    TemplateRef { text: String, source: TemplateRefError },
+    #[error("template '{text}' not found: `GET /templates` lists what there is")]
+    UnknownTemplate { text: String },
+    #[error("Timeout must be greater than 0")]
+    TimeoutZero,
+    #[error("Timeout cannot be greater than {} hours", max.as_secs() / 3600)]
+    TimeoutTooLong { max: Duration },
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    #[error("{what} has more than {PAIRS_MAX} entries or {PAIRS_BYTES_MAX} bytes")]
+    TooManyPairs { what: &'static str },
+    #[error("{name:?} is no name of an environment variable: it is empty or has '=' or NUL")]
+    EnvName { name: String },
+    #[error("the value of environment variable {name:?} has a NUL byte")]
+    EnvValue { name: String },
+    #[error("isolation {wanted} was asked for, sandboxes here have {actual}")]
+    Isolation { wanted: Isolation, actual: Isolation },
+    #[error("an Idempotency-Key has 1 to {IDEMPOTENCY_KEY_MAX} characters of a-z, 0-9 and '-'")]
+    IdempotencyKey,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<AdmissionError> for ApiError {
+    fn from(error: AdmissionError) -> Self {
+        match error {
+            AdmissionError::UnknownTemplate { .. } => Self::not_found(error.to_string()),
+            AdmissionError::Isolation { .. } => Self::conflict(error.to_string()),
+            AdmissionError::Store(error) => error.into(),
+            AdmissionError::TemplateRef { .. }
+            | AdmissionError::TimeoutZero
+            | AdmissionError::TimeoutTooLong { .. }
+            | AdmissionError::Limit(_)
+            | AdmissionError::TooManyPairs { .. }
+            | AdmissionError::EnvName { .. }
+            | AdmissionError::EnvValue { .. }
+            | AdmissionError::IdempotencyKey => Self::bad_request(error.to_string()),
+        }
+    }
+}
+
+/// Whether the data plane of a sandbox wants a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DataPlane {
+    /// It does.
+    Guarded,
+    /// Whoever reaches the proxy may use it.
+    Open,
+}
+
+/// The idempotency key of a request, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct IdempotencyKey {
+    /// The key.
+    pub(crate) key: String,
+    /// Hash of the request that it came with.
+    pub(crate) request_hash: String,
+}
+
+impl IdempotencyKey {
+    pub(crate) fn parse(key: &str, request_hash: String) -> Result<Self, AdmissionError> {
+        let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if key.is_empty() || key.len() > IDEMPOTENCY_KEY_MAX || !key.bytes().all(valid) {
+            return Err(AdmissionError::IdempotencyKey);
+        }
+        Ok(Self { key: key.to_owned(), request_hash })
+    }
+}
+
+/// A sandbox that may be made.
+#[derive(Debug)]
+pub(crate) struct CreateOrder {
+    /// Whose it will be.
+    pub(crate) project: ProjectRow,
+    /// Its template.
+    pub(crate) template: TemplateRow,
+    /// The template as it was asked for.
+    pub(crate) reference: String,
+    pub(crate) limits: Limits,
+    pub(crate) timeout: Duration,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) data_plane: DataPlane,
+    pub(crate) idempotency: Option<IdempotencyKey>,
+}
+
+impl CreateOrder {
+    /// An order for a sandbox of a template, with the template's limits and nothing else.
+    pub(crate) async fn new(
+        app: &App,
+        project: &ProjectRow,
+        template: &str,
+        timeout: Duration,
+    ) -> Result<Self, AdmissionError> {
+        let reference = TemplateRef::parse(template)
+            .map_err(|source| AdmissionError::TemplateRef { text: template.to_owned(), source })?;
+        let unknown = || AdmissionError::UnknownTemplate { text: reference.to_string() };
+        let foreign = reference.namespace().is_some_and(|namespace| namespace != project.slug);
+        let untagged = matches!(reference.tag(), None | Some(TemplateRef::DEFAULT_TAG));
+        if foreign || !untagged {
+            return Err(unknown());
+        }
+        let row = app.store.find_template(&project.id, reference.name()).await?;
+        let row = row.ok_or_else(unknown)?;
+        Ok(Self {
+            project: project.clone(),
+            reference: reference.to_string(),
+            limits: row.limits,
+            timeout: admit_timeout(app, timeout)?,
+            template: row,
+            env: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            data_plane: DataPlane::Guarded,
+            idempotency: None,
+        })
+    }
+
+    /// With these limits over the template's.
+    pub(crate) fn with_limits(mut self, limits: LimitsBody) -> Result<Self, AdmissionError> {
+        self.limits = limits.over(self.limits).try_into()?;
+        Ok(self)
+    }
+
+    /// With this environment and metadata.
+    pub(crate) fn with_pairs(
+        mut self,
+        env: BTreeMap<String, String>,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<Self, AdmissionError> {
+        check_env(&env)?;
+        check_pairs("metadata", &metadata)?;
+        (self.env, self.metadata) = (env, metadata);
+        Ok(self)
+    }
+
+    /// Refuses where the sandboxes here have another isolation.
+    pub(crate) fn require_isolation(
+        self,
+        app: &App,
+        wanted: Option<Isolation>,
+    ) -> Result<Self, AdmissionError> {
+        let actual = app.node_info.isolation;
+        match wanted {
+            Some(wanted) if wanted != actual => Err(AdmissionError::Isolation { wanted, actual }),
+            Some(_) | None => Ok(self),
+        }
+    }
+}
+
+/// Checks a lifetime against the operator's limit.
+pub(crate) fn admit_timeout(app: &App, timeout: Duration) -> Result<Duration, AdmissionError> {
+    let max = app.config.timeout_max;
+    if timeout.is_zero() {
+        Err(AdmissionError::TimeoutZero)
+    } else if timeout > max {
+        Err(AdmissionError::TimeoutTooLong { max })
+    } else {
+        Ok(timeout)
+    }
+}
+
+fn check_pairs(what: &'static str, pairs: &BTreeMap<String, String>) -> Result<(), AdmissionError> {
+    let bytes: usize = pairs.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if pairs.len() > PAIRS_MAX || bytes > PAIRS_BYTES_MAX {
+        return Err(AdmissionError::TooManyPairs { what });
+    }
+    Ok(())
+}
+
+/// Checks an environment.
+pub(crate) fn check_env(env: &BTreeMap<String, String>) -> Result<(), AdmissionError> {
+    check_pairs("the environment", env)?;
+    for (name, value) in env {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(AdmissionError::EnvName { name: name.chars().take(64).collect() });
+        }
+        if value.contains('\0') {
+            return Err(AdmissionError::EnvValue { name: name.clone() });
+        }
+    }
+    Ok(())
+}

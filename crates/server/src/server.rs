@@ -1,0 +1,69 @@
+//! The server as its composer sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use courier_protocol::node::{NodeError, SharedNode};
+use courier_store::Store;
+
+use crate::app::App;
+use crate::{Config, reconcile, router};
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The node does not say what it is.
+    #[error("the node does not answer")]
+    Node(#[source] NodeError),
+    /// What an earlier server left could not be settled.
+    #[error("could not take over from an earlier server")]
+    Reconcile(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A running server: reconcilers, and a router to serve.
+pub struct Server {
+    app: Arc<App>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("config", &self.app.config).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Takes over what an earlier server left (adopts what runs, ends what does not, destroys what
+    /// nobody owns), then starts the reconcilers. Wants a multi-threaded tokio runtime.
+    ///
+    /// # Errors
+    /// The node or the store failed.
+    pub async fn start(config: Config, store: Store, node: SharedNode) -> Result<Self, StartError> {
+        let node_info = node.info().await.map_err(StartError::Node)?;
+        let app = Arc::new(App::new(config, store, node, node_info));
+        reconcile::start(&app).await.map_err(|error| StartError::Reconcile(error.into()))?;
+        reconcile::spawn(&app);
+        Ok(Self { app })
+    }
+
+    /// The public API. Clone it for every listener.
+    pub fn router(&self) -> Router {
+        router::build(&self.app)
+    }
+
+    /// From now on new sandboxes are refused with 503; everything else goes on.
+    pub fn begin_drain(&self) {
+        self.app.start_draining();
+    }
+
+    /// Drains: refuses new sandboxes, stops the reconcilers, waits for the work under way, at most
+    /// `grace`. Sandboxes stay. True where all work ended in time.
+    pub async fn drain(self, grace: Duration) -> bool {
+        self.begin_drain();
+        self.app.stop.cancel();
+        self.app.work.close();
+        let ended = tokio::time::timeout(grace, self.app.work.wait()).await.is_ok();
+        self.app.store.close().await;
+        ended
+    }
+}
