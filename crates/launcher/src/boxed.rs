@@ -11,10 +11,11 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command};
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, Uid};
 
 use crate::control::{BoxConfig, Report};
 use crate::{privileges, record, walls};
@@ -214,6 +215,8 @@ impl Watch<'_> {
 
 /// Makes the Sentry the last that the kernel kills for memory: first go the guest's processes.
 fn sentry(pid: Pid) -> io::Result<OwnedFd> {
-    privileges::set_oom_score(0, &pid.as_raw_nonzero().to_string())?;
+    let proc = format!("/proc/{}", pid.as_raw_nonzero());
+    let user = Uid::from_raw(fs::metadata(&proc)?.uid());
+    privileges::set_oom_score_as(user, 0, &pid.as_raw_nonzero().to_string())?;
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets, CpuSet};
 
 use crate::wire::Limits;
@@ -13,8 +13,11 @@ use crate::wire::Limits;
 pub(crate) const GUEST_OOM_SCORE: i32 = 800;
 /// Fewest CPUs that a Sentry gets: with one its own threads starve each other. The quota stays.
 const MIN_CPUS: u32 = 2;
-/// What runsc needs to build a Sentry, found by leaving out one after the other.
-const RUNSC_NEEDS: CapabilitySet = CapabilitySet::all();
+/// What runsc needs to build a Sentry: to become nobody in a user namespace of its own, which gives
+/// it the rest there. Found by leaving out one capability after the other. And to open an image that
+/// belongs to another user: all files that it can see by then are ours.
+const RUNSC_NEEDS: CapabilitySet =
+    CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::DAC_READ_SEARCH);
 
 /// Before runsc: bounds, scheduling, and no capability that runsc does not need.
 pub(crate) fn reduce_for_runsc(limits: &Limits) -> io::Result<()> {
@@ -26,23 +29,42 @@ pub(crate) fn reduce_for_runsc(limits: &Limits) -> io::Result<()> {
     for capability in known.difference(RUNSC_NEEDS).iter() {
         rustix::thread::remove_capability_from_bounding_set(capability)?;
     }
-    Ok(())
+    // Our own too: runsc opens the image through `/proc/1/fd`, and may do so without
+    // CAP_SYS_PTRACE only because this process has no capability that it lacks.
+    keep_only(RUNSC_NEEDS)
 }
 
 /// With the Sentry up: no capability at all is left to this process, nor can it get one back.
 pub(crate) fn drop_all() -> io::Result<()> {
-    let none = CapabilitySet::empty();
     rustix::thread::set_no_new_privs(true)?;
-    rustix::thread::set_capabilities(
-        None,
-        CapabilitySets { effective: none, permitted: none, inheritable: none },
-    )?;
+    keep_only(CapabilitySet::empty())
+}
+
+fn keep_only(capabilities: CapabilitySet) -> io::Result<()> {
+    let sets = CapabilitySets {
+        effective: capabilities,
+        permitted: capabilities,
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, sets)?;
     Ok(())
 }
 
 /// Sets the kernel's preference for killing a process (`self` or a pid) when memory is short.
 pub(crate) fn set_oom_score(score: i32, process: &str) -> io::Result<()> {
     fs::write(format!("/proc/{process}/oom_score_adj"), score.to_string())
+}
+
+/// The same for a process of another user, which is allowed to that user only: becomes it for the
+/// one call. Only ever lowers what [`set_oom_score`] raised.
+pub(crate) fn set_oom_score_as(user: Uid, score: i32, process: &str) -> io::Result<()> {
+    let unchanged = None::<Uid>;
+    rustix::thread::set_thread_res_uid(unchanged, user, unchanged)?;
+    let result = set_oom_score(score, process);
+    rustix::thread::set_thread_res_uid(unchanged, Uid::ROOT, unchanged)?;
+    // The change made this process undumpable, and the launcher looks at the disk through its root.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+    result
 }
 
 fn bounding() -> io::Result<CapabilitySet> {

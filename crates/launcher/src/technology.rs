@@ -12,7 +12,7 @@ const PLACES: [&str; 4] =
     ["/usr/local/bin/runsc", "/usr/local/sbin/runsc", "/usr/bin/runsc", "/usr/sbin/runsc"];
 /// The oldest release (a date) that runs an EROFS root with an overlay in a directory on systrap.
 /// Newer ones are welcome; see docs/decisions/0002-runsc-version.md.
-const OLDEST: u32 = 2024_04_08;
+const OLDEST: u32 = 20_240_408;
 /// What to do about a missing or old one.
 const REMEDY: &str = "install runsc from Debian's bookworm-backports (apt-get install -t \
                       bookworm-backports runsc) or a newer release from gVisor's own site";
@@ -26,11 +26,14 @@ pub(crate) struct Runsc {
     pub(crate) version: String,
 }
 
+/// Device, inode and time of change: another file has another one.
+type FileId = (u64, u64, i64);
+
 /// Finds runsc, and looks at it again only when its file has changed: asking costs 15 ms.
 #[derive(Debug)]
 pub(crate) struct Finder {
     places: Vec<PathBuf>,
-    seen: Mutex<Option<((u64, u64, i64), Runsc)>>,
+    seen: Mutex<Option<(FileId, Runsc)>>,
 }
 
 impl Finder {
@@ -101,8 +104,8 @@ mod tests {
 
     #[test]
     fn debians_and_upstreams_versions_are_dates() {
-        assert_eq!(release("0.0~20240729.0"), Some(2024_07_29));
-        assert_eq!(release("release-20251013.0"), Some(2025_10_13));
+        assert_eq!(release("0.0~20240729.0"), Some(20_240_729));
+        assert_eq!(release("release-20251013.0"), Some(20_251_013));
         assert_eq!(release("VERSION_MISSING"), None);
     }
 

@@ -1,5 +1,7 @@
 //! A launcher of its own, an image with the echoing guest, and a driver on both.
 
+#![expect(clippy::unwrap_used, reason = "a rig of tests")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
