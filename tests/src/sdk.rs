@@ -32,7 +32,7 @@ pub fn javascript(server: &Server, mode: Mode<'_>, file: &str) {
     assert!(modules.is_dir(), "{} is missing: run scripts/setup", modules.display());
     // Modules are looked for from the importing file upwards, so the tests go beside them.
     let folder = beside(&server.environment.sdk, &server.environment.sources.join("sdk/js"), "js");
-    let mut command = interpreter(server, mode, Path::new("node"));
+    let mut command = interpreter(server, mode, &modules.join(".bin/node"));
     command.args(["--test", "--test-reporter=tap", "--test-concurrency=1"]);
     command.arg(folder.join(file));
     program::run(&mut command, b"", PATIENCE).assert_code(0);

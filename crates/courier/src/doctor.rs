@@ -63,8 +63,14 @@ fn fix(report: Report, config: &Config) -> anyhow::Result<Report> {
     if !rustix::process::geteuid().is_root() {
         bail!("mending needs root: run `sudo courier doctor --fix`");
     }
+    let mut done: Vec<&String> = Vec::new();
     for check in to_mend {
         for command in &check.mend {
+            // Package lists, for one, are fetched for the first package that is missing only.
+            if done.contains(&command) {
+                continue;
+            }
+            done.push(command);
             eprintln!("courier: {}: $ {command}", check.name);
             if let Err(error) = mend(command) {
                 eprintln!("courier: {}: {error:#}", check.name);
