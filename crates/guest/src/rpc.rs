@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, Limited};
 
 use crate::http::{self as answers, Body, Request, Response};
 
-pub(crate) use call::Call;
+pub(crate) use call::{Call, basic_username};
 pub(crate) use stream::Messages;
 
 /// Serves a call of one message each way. A handler that takes longer than the caller allows is
