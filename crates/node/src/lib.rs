@@ -1,1 +1,18 @@
-//! One task per sandbox, the port proxy, the reaper.
+//! The node: one task per sandbox, its deadlines, and the data-plane proxy.
+//!
+//! A node believes nothing that a guest says: every message, wait and queue is bounded. It decides
+//! by `courier-lifecycle` and acts through a `courier-driver`; what it saw, it reports.
+
+mod admission;
+mod config;
+mod failure;
+mod guest;
+mod local;
+pub mod proxy;
+mod registry;
+mod reports;
+mod sandbox;
+
+pub use admission::{Capacity, HostMemory, Load};
+pub use config::{BuildDir, Builds, Clock, NodeConfig, system_clock};
+pub use local::{Guard, LocalNode};

@@ -1,0 +1,133 @@
+//! What a node is told when it is made.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use courier_types::Timestamp;
+
+use crate::admission::Capacity;
+
+/// Tells the wall-clock time. Injected, so that tests decide what time it is.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The host's wall clock.
+#[must_use]
+pub fn system_clock() -> Clock {
+    Arc::new(|| SystemTime::now().into())
+}
+
+/// Which builds are on this node.
+pub trait Builds: Send + Sync + 'static {
+    /// The read-only root filesystem image of a build, if it is here.
+    fn image(&self, build: &str) -> Option<PathBuf>;
+
+    /// References of all builds that are here, sorted.
+    fn list(&self) -> Vec<String>;
+}
+
+/// Builds as files of one directory: `DIR/REFERENCE.EXTENSION`.
+#[derive(Debug, Clone)]
+pub struct BuildDir {
+    dir: PathBuf,
+    extension: String,
+}
+
+impl BuildDir {
+    /// The images with an extension (without its dot) in a directory.
+    #[must_use]
+    pub const fn new(dir: PathBuf, extension: String) -> Self {
+        Self { dir, extension }
+    }
+}
+
+/// A reference becomes a file name: letters, digits, `_`, `-` and inner dots only.
+fn is_reference(build: &str) -> bool {
+    !build.is_empty()
+        && build.len() <= 128
+        && !build.starts_with('.')
+        && build.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+impl Builds for BuildDir {
+    fn image(&self, build: &str) -> Option<PathBuf> {
+        if !is_reference(build) {
+            return None;
+        }
+        let path = self.dir.join(format!("{build}.{}", self.extension));
+        path.is_file().then_some(path)
+    }
+
+    fn list(&self) -> Vec<String> {
+        let suffix = format!(".{}", self.extension);
+        // A directory that cannot be read holds no build that could be started.
+        let mut builds: Vec<String> = std::fs::read_dir(&self.dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter_map(|name| name.strip_suffix(&suffix).map(str::to_owned))
+            .filter(|build| is_reference(build))
+            .collect();
+        builds.sort();
+        builds
+    }
+}
+
+/// How a node works.
+#[derive(Clone)]
+pub struct NodeConfig {
+    /// Where its builds are.
+    pub builds: Arc<dyn Builds>,
+    /// How much it takes on.
+    pub capacity: Capacity,
+    /// Longest time for the driver to make a machine.
+    pub make_deadline: Duration,
+    /// Longest time for a guest daemon to answer after that.
+    pub ready_deadline: Duration,
+    /// Longest wait for the head of a guest's answer, once the request is sent whole.
+    pub answer_deadline: Duration,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+impl NodeConfig {
+    /// A configuration with the usual deadlines.
+    #[must_use]
+    pub fn new(builds: Arc<dyn Builds>, capacity: Capacity) -> Self {
+        Self {
+            builds,
+            capacity,
+            // A cold create takes 0.2 s; this is for a host under heavy load.
+            make_deadline: Duration::from_secs(60),
+            ready_deadline: Duration::from_secs(60),
+            // An upload's answer comes after the guest has synced the file.
+            answer_deadline: Duration::from_secs(300),
+            clock: system_clock(),
+        }
+    }
+}
+
+impl std::fmt::Debug for NodeConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeConfig")
+            .field("capacity", &self.capacity)
+            .field("make_deadline", &self.make_deadline)
+            .field("ready_deadline", &self.ready_deadline)
+            .field("answer_deadline", &self.answer_deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_reference_never_leads_out_of_its_directory() {
+        for build in ["", ".", "..", "../x", "a/b", "/etc/passwd", ".hidden", "a\0", "ä"] {
+            assert!(!is_reference(build), "{build:?}");
+        }
+        assert!(is_reference("base-3.12_x"));
+    }
+}

@@ -1,0 +1,105 @@
+//! Bodies on their way to and from a guest: streamed, and cut off when the sandbox ends.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use courier_protocol::node::{Body, BoxError};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
+
+use crate::failure::GuestError;
+
+/// A request's body; tells when it has been read to its end, or dropped.
+pub(super) struct RequestBody {
+    inner: Body,
+    sent: Option<DropGuard>,
+}
+
+impl RequestBody {
+    pub(super) fn new(inner: Body) -> (Self, CancellationToken) {
+        let sent = CancellationToken::new();
+        let guard = sent.clone().drop_guard();
+        let whole = inner.is_end_stream();
+        (Self { inner, sent: (!whole).then_some(guard) }, sent)
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(context);
+        if matches!(frame, Poll::Ready(None)) || self.inner.is_end_stream() {
+            self.sent = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// An answer's body. It ends with an error when the sandbox is destroyed, so that whoever passes it
+/// on aborts too instead of ending well. Trailers are dropped: the protocol has none.
+pub(super) struct AnswerBody {
+    inner: Incoming,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    ended: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AnswerBody {
+    pub(super) fn new(
+        inner: Incoming,
+        cut: CancellationToken,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { inner, cut: Box::pin(cut.cancelled_owned()), ended: false, _permit: permit }
+    }
+}
+
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let frame = match Pin::new(&mut self.inner).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => None,
+            Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(Some(Err(error))) => Some(Err(error.into())),
+            Poll::Ready(None) => None,
+            Poll::Pending => match self.cut.as_mut().poll(context) {
+                Poll::Ready(()) => Some(Err(GuestError::Ended.into())),
+                Poll::Pending => return Poll::Pending,
+            },
+        };
+        self.ended = true;
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,257 @@
+//! The node of this machine: `protocol::node::Node` over a driver.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use courier_driver::{Driver, DriverError};
+use courier_lifecycle::sandbox::{Origin, State};
+use courier_protocol::node::{Body, Node, NodeError, NodeInfo, Report};
+use courier_types::{AccessToken, EndReason, SandboxId, SandboxSpec, Timestamp, Usage};
+
+use crate::admission::HostMemory;
+use crate::config::NodeConfig;
+use crate::failure::{DriverFailure, GuestError, node_error};
+use crate::registry::{Context, Entry, Registry};
+use crate::reports::Reports;
+use crate::sandbox::{self, Command, Handle, View, jobs};
+
+/// Longest wait for a sandbox to be destroyed, before the caller is told to ask again. The node goes
+/// on destroying.
+const KILL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Longest wait for a driver's figures.
+const USAGE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What guards a sandbox's data plane.
+#[derive(Debug, Clone)]
+pub enum Guard {
+    /// Nothing: whoever reaches the proxy may use it.
+    Open,
+    /// This token.
+    Token(AccessToken),
+}
+
+/// The node of this machine. Dropping it lets go of its sandboxes and leaves their machines as the
+/// driver's owner wants them; [`LocalNode::kill_all`] destroys them.
+#[derive(Debug)]
+pub struct LocalNode {
+    context: Arc<Context>,
+}
+
+impl Drop for LocalNode {
+    fn drop(&mut self) {
+        self.context.registry.release();
+    }
+}
+
+impl LocalNode {
+    /// A node over a driver. Must be used within a tokio runtime.
+    #[must_use]
+    pub fn new(driver: Arc<dyn Driver>, config: NodeConfig) -> Self {
+        let context =
+            Context { driver, config, reports: Reports::default(), registry: Registry::default() };
+        Self { context: Arc::new(context) }
+    }
+
+    /// What guards the data plane of a sandbox that runs here; `None` when it does not.
+    #[must_use]
+    pub fn guard(&self, id: &SandboxId) -> Option<Guard> {
+        let handle = self.context.registry.get(id)?;
+        if handle.view.borrow().state != State::Running {
+            return None;
+        }
+        Some(handle.spec.access_token.clone().map_or(Guard::Open, Guard::Token))
+    }
+
+    /// Destroys every sandbox of this node, all at once.
+    ///
+    /// # Errors
+    /// The first that could not be destroyed in time.
+    pub async fn kill_all(&self) -> Result<(), NodeError> {
+        let kills = self.context.registry.ids().into_iter().map(|id| {
+            let context = Arc::clone(&self.context);
+            tokio::spawn(async move { end(&context, &id, EndReason::Requested).await })
+        });
+        for kill in kills.collect::<Vec<_>>() {
+            kill.await.map_err(|error| NodeError::Node(error.into()))??;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.context.config.clock)()
+    }
+
+    fn handle(&self, id: &SandboxId) -> Result<Arc<Handle>, NodeError> {
+        self.context.registry.get(id).ok_or_else(|| NodeError::NotFound { id: id.clone() })
+    }
+
+    /// Waits until a sandbox runs or has ended.
+    async fn settled(&self, handle: &Handle) -> Result<View, NodeError> {
+        let config = &self.context.config;
+        let patience = config.make_deadline + config.ready_deadline + KILL_DEADLINE;
+        let mut view = handle.view.clone();
+        let settled = view.wait_for(|view| matches!(view.state, State::Running | State::Ended(_)));
+        match tokio::time::timeout(patience, settled).await {
+            Ok(Ok(view)) => Ok(view.clone()),
+            // The task is gone without an end: the node is being let go of.
+            Ok(Err(_)) => Err(NodeError::NotFound { id: handle.spec.id.clone() }),
+            Err(elapsed) => Err(NodeError::Node(elapsed.into())),
+        }
+    }
+}
+
+/// Ends a sandbox, whether a task owns it or only the driver knows it. Returns when it is gone.
+async fn end(context: &Context, id: &SandboxId, reason: EndReason) -> Result<(), NodeError> {
+    let Some(handle) = context.registry.get(id) else {
+        let destroyed = jobs::destroy(context.driver.as_ref(), id);
+        return match tokio::time::timeout(KILL_DEADLINE, destroyed).await {
+            Ok(_ended) => Ok(()),
+            Err(elapsed) => Err(NodeError::Node(elapsed.into())),
+        };
+    };
+    // A task that no longer takes commands has ended its sandbox.
+    let _closed = handle.commands.send(Command::End(reason)).await;
+    let mut view = handle.view.clone();
+    let ended = view.wait_for(|view| matches!(view.state, State::Ended(_)));
+    match tokio::time::timeout(KILL_DEADLINE, ended).await {
+        Ok(_ended_or_released) => Ok(()),
+        Err(elapsed) => Err(NodeError::Node(elapsed.into())),
+    }
+}
+
+/// The answer to a create or adopt whose sandbox has settled.
+fn started(id: &SandboxId, view: View) -> Result<(), NodeError> {
+    let State::Ended(reason) = view.state else { return Ok(()) };
+    let id = id.clone();
+    match view.failure {
+        Some(failure) if failure.no_machine() => Err(NodeError::NotFound { id }),
+        Some(failure) => match failure.no_room() {
+            Some(what) => Err(NodeError::Full { what: what.to_owned() }),
+            None => Err(NodeError::NotStarted { id, reason, source: failure.into() }),
+        },
+        None => Err(NodeError::NotStarted { id, reason, source: GuestError::Ended.into() }),
+    }
+}
+
+#[async_trait]
+impl Node for LocalNode {
+    async fn info(&self) -> Result<NodeInfo, NodeError> {
+        let driver = &self.context.driver;
+        Ok(NodeInfo {
+            isolation: driver.isolation(),
+            technology: driver.technology(),
+            builds: self.context.config.builds.list(),
+        })
+    }
+
+    async fn create(&self, spec: SandboxSpec) -> Result<(), NodeError> {
+        let id = spec.id.clone();
+        let Some(image) = self.context.config.builds.image(&spec.build) else {
+            return Err(NodeError::UnknownBuild { build: spec.build });
+        };
+        let host = HostMemory::read().map_err(|error| NodeError::Node(error.into()))?;
+        let entry = self.context.registry.get_or_make(&id, |load| {
+            let memory_mib = spec.limits.memory_mib().into();
+            self.context
+                .config
+                .capacity
+                .admit(load, host, memory_mib)
+                .map_err(|what| NodeError::Full { what })?;
+            Ok(sandbox::spawn(Arc::clone(&self.context), spec, Origin::Fresh, image))
+        });
+        match entry {
+            Entry::Present(handle) => started(&id, self.settled(&handle).await?),
+            Entry::Ended => Err(NodeError::NotFound { id }),
+            Entry::Refused(error) => Err(error),
+        }
+    }
+
+    async fn adopt(&self, spec: SandboxSpec) -> Result<(), NodeError> {
+        let id = spec.id.clone();
+        let entry = self.context.registry.get_or_make(&id, |_load| {
+            let image = std::path::PathBuf::new();
+            Ok::<_, NodeError>(sandbox::spawn(
+                Arc::clone(&self.context),
+                spec,
+                Origin::Adopted,
+                image,
+            ))
+        });
+        match entry {
+            Entry::Present(handle) => started(&id, self.settled(&handle).await?),
+            Entry::Ended => Err(NodeError::NotFound { id }),
+            Entry::Refused(error) => Err(error),
+        }
+    }
+
+    async fn reap_except(&self, keep: &[SandboxId]) -> Result<Vec<SandboxId>, NodeError> {
+        let mut doomed = self.context.driver.list().await.map_err(node_error)?;
+        doomed.retain(|id| !keep.contains(id));
+        for id in &doomed {
+            end(&self.context, id, EndReason::Lost).await?;
+        }
+        Ok(doomed)
+    }
+
+    async fn set_deadline(&self, id: &SandboxId, deadline: Timestamp) -> Result<(), NodeError> {
+        let handle = self.handle(id)?;
+        let _order = handle.deadline_order.lock().await;
+        if handle.commands.send(Command::SetDeadline(deadline)).await.is_err() {
+            return Err(NodeError::NotFound { id: id.clone() });
+        }
+        let state = handle.view.borrow().state;
+        match state {
+            // The task tells the driver as soon as there is a machine.
+            State::Making(_) => Ok(()),
+            State::Greeting(_) | State::Running => {
+                match jobs::move_deadline(self.context.driver.as_ref(), id, deadline).await {
+                    Ok(()) => Ok(()),
+                    Err(DriverFailure::Driver(error)) => Err(node_error(error)),
+                    Err(late @ DriverFailure::Late { .. }) => Err(NodeError::Node(late.into())),
+                }
+            }
+            State::Doomed(_) | State::Ending(_) | State::Ended(_) => {
+                Err(NodeError::NotFound { id: id.clone() })
+            }
+        }
+    }
+
+    async fn kill(&self, id: &SandboxId) -> Result<(), NodeError> {
+        end(&self.context, id, EndReason::Requested).await
+    }
+
+    async fn usage(&self, id: &SandboxId) -> Result<Usage, NodeError> {
+        match tokio::time::timeout(USAGE_DEADLINE, self.context.driver.usage(id)).await {
+            Ok(usage) => usage.map_err(|error: DriverError| node_error(error)),
+            Err(elapsed) => Err(NodeError::Node(elapsed.into())),
+        }
+    }
+
+    async fn request(
+        &self,
+        id: &SandboxId,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, NodeError> {
+        let handle = self.handle(id)?;
+        let guest = handle.view.borrow().guest.clone();
+        let guest = guest.ok_or_else(|| NodeError::NotFound { id: id.clone() })?;
+        guest.request(request).await.map_err(|error| match error {
+            GuestError::Ended => NodeError::NotFound { id: id.clone() },
+            GuestError::Busy { .. } => NodeError::Full { what: error.to_string() },
+            GuestError::Socket(_)
+            | GuestError::Channel(_)
+            | GuestError::Connection(_)
+            | GuestError::Request(_)
+            | GuestError::Late { .. }
+            | GuestError::Answer { .. } => {
+                NodeError::Guest { id: id.clone(), source: error.into() }
+            }
+        })
+    }
+
+    async fn next_report(&self) -> Report {
+        self.context.reports.next().await
+    }
+}

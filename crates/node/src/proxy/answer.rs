@@ -1,0 +1,114 @@
+//! The proxy's own answers, in the words that E2B's SDKs look for, and CORS.
+
+use courier_protocol::node::{Body, NodeError};
+use courier_types::SandboxId;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use serde::Serialize;
+
+/// Headers that a page from another origin may read.
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "Location, Cache-Control, X-Content-Type-Options, Content-Encoding, Content-Disposition, \
+     Connect-Content-Encoding, Connect-Protocol-Version, Content-Range, ETag",
+);
+
+/// How long a browser may remember a preflight, in seconds.
+const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("7200");
+
+/// Methods of the data plane.
+const METHODS: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    code: u16,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SandboxErrorBody<'a> {
+    sandbox_id: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    code: u16,
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
+    let text = serde_json::to_vec(body).expect("texts and numbers are always JSON");
+    with_body(status, "application/json", text)
+}
+
+fn with_body(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Body> {
+    let body = Full::from(body).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// An error in plain text.
+pub(super) fn plain(status: StatusCode, message: &str) -> Response<Body> {
+    with_body(status, "text/plain; charset=utf-8", message.as_bytes().to_vec())
+}
+
+/// An error as JSON.
+pub(super) fn error(status: StatusCode, message: &str) -> Response<Body> {
+    json(status, &ErrorBody { code: status.as_u16(), message })
+}
+
+fn bad_gateway(sandbox: &str, message: &str, port: Option<u16>) -> Response<Body> {
+    let code = StatusCode::BAD_GATEWAY.as_u16();
+    json(StatusCode::BAD_GATEWAY, &SandboxErrorBody { sandbox_id: sandbox, message, port, code })
+}
+
+/// No such sandbox runs here. SDKs look for "was not found".
+pub(super) fn not_found(sandbox: &str) -> Response<Body> {
+    bad_gateway(sandbox, "The sandbox was not found", None)
+}
+
+/// Nothing listens on the port. SDKs look for "port is not open".
+pub(super) fn port_closed(id: &SandboxId, port: u16) -> Response<Body> {
+    let message = "The sandbox is running but port is not open";
+    bad_gateway(id.as_str(), message, Some(port))
+}
+
+/// The node could not pass the request on.
+pub(super) fn failed(id: &SandboxId, failure: &NodeError) -> Response<Body> {
+    match failure {
+        NodeError::NotFound { .. } | NodeError::NotStarted { .. } => not_found(id.as_str()),
+        NodeError::Full { what } => error(StatusCode::TOO_MANY_REQUESTS, what),
+        NodeError::Guest { .. } => {
+            tracing::warn!(sandbox = %id, error = ?failure, "a guest failed a request");
+            bad_gateway(id.as_str(), "The sandbox is running but its guest daemon failed", None)
+        }
+        NodeError::UnknownBuild { .. } | NodeError::Node(_) => {
+            tracing::error!(sandbox = %id, error = ?failure, "the node failed a request");
+            error(StatusCode::INTERNAL_SERVER_ERROR, "the node failed")
+        }
+    }
+}
+
+/// Answers a browser that asks for permission.
+pub(super) fn preflight(asked: &HeaderMap) -> Response<Body> {
+    let mut response = with_cors(plain(StatusCode::NO_CONTENT, ""));
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS);
+    headers.insert(header::VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
+    // A star would not cover Authorization, so the names that were asked for are repeated.
+    if let Some(names) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+    }
+    response
+}
+
+/// Lets pages of every origin read an answer: what guards it is the token, never a cookie.
+pub(super) fn with_cors(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    response
+}

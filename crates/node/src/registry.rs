@@ -1,0 +1,114 @@
+//! The sandboxes of a node: handles on their tasks, and the ids that have ended.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use courier_driver::Driver;
+use courier_types::SandboxId;
+
+use crate::admission::Load;
+use crate::config::NodeConfig;
+use crate::reports::Reports;
+use crate::sandbox::Handle;
+
+/// How many ended ids are remembered, so that a late or repeated call cannot bring one back.
+const ENDED_LIMIT: usize = 16_384;
+
+/// What the tasks of one node share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) config: NodeConfig,
+    pub(crate) reports: Reports,
+    pub(crate) registry: Registry,
+}
+
+/// The sandboxes of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    handles: HashMap<SandboxId, Arc<Handle>>,
+    ended: HashSet<SandboxId>,
+    ended_order: VecDeque<SandboxId>,
+}
+
+/// What came of asking for a handle that may have to be made.
+pub(crate) enum Entry<E> {
+    /// It was there, or has been made.
+    Present(Arc<Handle>),
+    /// The sandbox has ended already.
+    Ended,
+    /// It was refused.
+    Refused(E),
+}
+
+impl Registry {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The handle of a sandbox that has not ended.
+    pub(crate) fn get(&self, id: &SandboxId) -> Option<Arc<Handle>> {
+        self.table().handles.get(id).map(Arc::clone)
+    }
+
+    /// Ids of all sandboxes that have not ended.
+    pub(crate) fn ids(&self) -> Vec<SandboxId> {
+        self.table().handles.keys().cloned().collect()
+    }
+
+    /// The handle of a sandbox, made by `make` where there is none. `make` gets the present load and
+    /// runs under the lock, so that two creates cannot both take the last room.
+    pub(crate) fn get_or_make<E>(
+        &self,
+        id: &SandboxId,
+        make: impl FnOnce(Load) -> Result<Handle, E>,
+    ) -> Entry<E> {
+        let mut table = self.table();
+        if let Some(handle) = table.handles.get(id) {
+            return Entry::Present(Arc::clone(handle));
+        }
+        if table.ended.contains(id) {
+            return Entry::Ended;
+        }
+        let load = Load {
+            sandboxes: table.handles.len(),
+            memory_mib: table
+                .handles
+                .values()
+                .map(|handle| u64::from(handle.spec.limits.memory_mib()))
+                .sum(),
+        };
+        match make(load) {
+            Ok(handle) => {
+                let handle = Arc::new(handle);
+                table.handles.insert(id.clone(), Arc::clone(&handle));
+                Entry::Present(handle)
+            }
+            Err(refused) => Entry::Refused(refused),
+        }
+    }
+
+    /// Forgets a sandbox that has ended, and remembers that it did.
+    pub(crate) fn ended(&self, id: &SandboxId) {
+        let mut table = self.table();
+        table.handles.remove(id);
+        if table.ended.insert(id.clone()) {
+            table.ended_order.push_back(id.clone());
+        }
+        if table.ended_order.len() > ENDED_LIMIT
+            && let Some(oldest) = table.ended_order.pop_front()
+        {
+            table.ended.remove(&oldest);
+        }
+    }
+
+    /// Lets go of every sandbox: their tasks end, the machines stay as they are.
+    pub(crate) fn release(&self) {
+        self.table().handles.clear();
+    }
+}

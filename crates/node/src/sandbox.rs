@@ -1,0 +1,281 @@
+//! The task that owns one sandbox. Its loop only dispatches: what happened becomes an event, the
+//! pure machine of `courier-lifecycle` says what follows, and what takes time runs as a job.
+
+pub(crate) mod jobs;
+
+use std::sync::Arc;
+
+use courier_driver::{Ended, Machine};
+use courier_lifecycle::sandbox::{Action, Event, Origin, State};
+use courier_protocol::node::Report;
+use courier_types::{EndReason, Generation, ObservedState, SandboxSpec, Timestamp, Usage};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+
+use crate::failure::{DriverFailure, Failure, GuestError};
+use crate::guest::Guest;
+use crate::registry::Context;
+
+/// Commands that wait for the task; a sender waits beyond that.
+const COMMANDS_LIMIT: usize = 16;
+
+/// Most bytes of a report's detail.
+const DETAIL_LIMIT_BYTES: usize = 4_096;
+
+/// What others ask of the task.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Command {
+    /// End the sandbox.
+    End(EndReason),
+    /// Move the time at which it is destroyed.
+    SetDeadline(Timestamp),
+}
+
+/// What others see of the sandbox.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    /// Where it is in its life.
+    pub(crate) state: State,
+    /// Its guest daemon, while it answers.
+    pub(crate) guest: Option<Arc<Guest>>,
+    /// What went wrong first, if anything.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// A handle on the task.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    /// What was asked for.
+    pub(crate) spec: SandboxSpec,
+    /// To the task.
+    pub(crate) commands: mpsc::Sender<Command>,
+    /// From the task.
+    pub(crate) view: watch::Receiver<View>,
+    /// Held while a deadline is moved, so that the driver sees moves in their order.
+    pub(crate) deadline_order: tokio::sync::Mutex<()>,
+}
+
+/// What happened to the sandbox, with what came of it.
+enum Happened {
+    Made(Machine),
+    NotMade(DriverFailure),
+    Greeted(Arc<Guest>),
+    NotGreeted(GuestError),
+    ConnectionClosed,
+    Gone,
+    Destroyed(Option<Ended>),
+    DeadlineMoved,
+}
+
+/// The task's own state.
+struct Task {
+    context: Arc<Context>,
+    spec: SandboxSpec,
+    deadline: Timestamp,
+    state: State,
+    generation: Generation,
+    machine: Option<Machine>,
+    failure: Option<Failure>,
+    guest: Option<Arc<Guest>>,
+    ended: Option<Ended>,
+    jobs: JoinSet<Happened>,
+    view: watch::Sender<View>,
+}
+
+/// Starts the task of one sandbox.
+pub(crate) fn spawn(
+    context: Arc<Context>,
+    spec: SandboxSpec,
+    origin: Origin,
+    image: std::path::PathBuf,
+) -> Handle {
+    let (state, first) = State::first(origin);
+    let (commands, received) = mpsc::channel(COMMANDS_LIMIT);
+    let (view, shown) = watch::channel(View { state, guest: None, failure: None });
+    let now = (context.config.clock)();
+    let mut task = Task {
+        deadline: spec.deadline,
+        state,
+        // Later than every generation of an earlier server's, and strictly rising from here.
+        generation: Generation(u64::try_from(now.as_micros()).unwrap_or(0)),
+        machine: None,
+        failure: None,
+        guest: None,
+        ended: None,
+        jobs: JoinSet::new(),
+        view,
+        spec: spec.clone(),
+        context,
+    };
+    task.act(first);
+    let (driver, config) = (Arc::clone(&task.context.driver), task.context.config.clone());
+    task.jobs.spawn(jobs::make(driver, config, spec.clone(), origin, image));
+    tokio::spawn(task.run(received));
+    Handle { spec, commands, view: shown, deadline_order: tokio::sync::Mutex::new(()) }
+}
+
+impl Task {
+    /// Runs until the sandbox has ended, or until the node lets go of it.
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        while !matches!(self.state, State::Ended(_)) {
+            let event = tokio::select! {
+                Some(done) = self.jobs.join_next() => self.completed(done),
+                command = commands.recv() => match command {
+                    Some(Command::End(reason)) => Some(Event::EndAsked(reason)),
+                    Some(Command::SetDeadline(deadline)) => {
+                        self.deadline = deadline;
+                        None
+                    }
+                    // The node is going away and leaves the machine as it is.
+                    None => return,
+                },
+                () = jobs::until(&self.context.config.clock, self.deadline),
+                    if self.has_deadline() => Some(Event::EndAsked(EndReason::Timeout)),
+            };
+            if let Some(event) = event {
+                self.advance(event);
+            }
+        }
+        self.context.registry.ended(&self.spec.id);
+    }
+
+    const fn has_deadline(&self) -> bool {
+        match self.state {
+            State::Making(_) | State::Greeting(_) | State::Running => true,
+            State::Doomed(_) | State::Ending(_) | State::Ended(_) => false,
+        }
+    }
+
+    /// Keeps what a job brought, and names the event.
+    fn completed(&mut self, done: Result<Happened, JoinError>) -> Option<Event> {
+        match done {
+            Ok(Happened::Made(machine)) => {
+                self.machine = Some(machine);
+                Some(Event::Made)
+            }
+            Ok(Happened::NotMade(error)) => {
+                self.fail(Failure::Make(Arc::new(error)));
+                Some(Event::NotMade)
+            }
+            Ok(Happened::Greeted(guest)) => {
+                if matches!(self.state, State::Greeting(_)) {
+                    let closed = Arc::clone(&guest);
+                    self.jobs.spawn(async move {
+                        closed.closed().await;
+                        Happened::ConnectionClosed
+                    });
+                    self.guest = Some(guest);
+                }
+                Some(Event::Ready)
+            }
+            Ok(Happened::NotGreeted(error)) => {
+                self.fail(Failure::Guest(Arc::new(error)));
+                Some(Event::GuestLost)
+            }
+            Ok(Happened::ConnectionClosed) => {
+                if let Some(error) = self.guest.as_ref().and_then(|guest| guest.failure()) {
+                    self.fail(Failure::Guest(error));
+                }
+                Some(Event::GuestLost)
+            }
+            Ok(Happened::Gone) => Some(Event::Gone),
+            Ok(Happened::Destroyed(ended)) => {
+                // A machine that was gone already says nothing: our own cause stands.
+                let found = ended.as_ref().map_or(EndReason::Requested, |ended| ended.reason);
+                self.ended = ended;
+                Some(Event::Destroyed(found))
+            }
+            Ok(Happened::DeadlineMoved) => None,
+            Err(error) => {
+                tracing::error!(sandbox = %self.spec.id, %error, "a job of a sandbox broke");
+                Some(Event::EndAsked(EndReason::Crashed))
+            }
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        if matches!(self.state, State::Making(_) | State::Greeting(_) | State::Running) {
+            tracing::warn!(sandbox = %self.spec.id, failure = failure.chain(), "a sandbox failed");
+            self.failure.get_or_insert(failure);
+        }
+    }
+
+    fn advance(&mut self, event: Event) {
+        let (state, actions) = self.state.step(event);
+        self.state = state;
+        for action in actions {
+            self.act(action);
+        }
+        let guest = if state == State::Running { self.guest.clone() } else { None };
+        let failure = self.failure.clone();
+        self.view.send_replace(View { state, guest, failure });
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Report(state) => self.report(state),
+            Action::Greet => self.greet(),
+            Action::CutOff => {
+                if let Some(guest) = self.guest.take() {
+                    guest.cut_off();
+                }
+            }
+            Action::Destroy => {
+                let driver = Arc::clone(&self.context.driver);
+                let id = self.spec.id.clone();
+                self.jobs.spawn(async move {
+                    Happened::Destroyed(jobs::destroy(driver.as_ref(), &id).await)
+                });
+            }
+        }
+    }
+
+    /// Opens the channel, and watches the machine.
+    fn greet(&mut self) {
+        let Some(machine) = self.machine.take() else { return };
+        let config = self.context.config.clone();
+        self.jobs.spawn(jobs::watch_gone(machine.gone));
+        self.jobs.spawn(jobs::greet(machine.channel, config, self.spec.clone()));
+        if self.deadline != self.spec.deadline {
+            let driver = Arc::clone(&self.context.driver);
+            let (id, deadline) = (self.spec.id.clone(), self.deadline);
+            self.jobs.spawn(async move {
+                if let Err(error) = jobs::move_deadline(driver.as_ref(), &id, deadline).await {
+                    tracing::warn!(sandbox = %id, %error, "the driver kept its old deadline");
+                }
+                Happened::DeadlineMoved
+            });
+        }
+    }
+
+    fn report(&mut self, state: ObservedState) {
+        self.generation = self.generation.next();
+        let usage: Option<Usage> = self.ended.as_ref().map(|ended| ended.usage);
+        self.context.reports.push(Report {
+            id: self.spec.id.clone(),
+            generation: self.generation,
+            state,
+            at: (self.context.config.clock)(),
+            usage,
+            detail: self.detail(state),
+        });
+    }
+
+    /// What went wrong, and the end of the driver's log; for a failure only.
+    fn detail(&self, state: ObservedState) -> Option<String> {
+        if !matches!(state, ObservedState::Error { .. }) {
+            return None;
+        }
+        let failure = self.failure.as_ref().map(Failure::chain);
+        let log = self.ended.as_ref().map(|ended| ended.log.trim().to_owned());
+        let parts: Vec<String> =
+            [failure, log].into_iter().flatten().filter(|part| !part.is_empty()).collect();
+        if parts.is_empty() {
+            return None;
+        }
+        let mut text = parts.join("\n");
+        let end = text.floor_char_boundary(DETAIL_LIMIT_BYTES);
+        text.truncate(end);
+        Some(text)
+    }
+}

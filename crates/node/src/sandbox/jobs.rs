@@ -1,0 +1,143 @@
+//! What takes time in a sandbox's life. Each job runs beside the task and ends by itself.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use courier_driver::{Driver, DriverError, Ended, MachineSpec};
+use courier_lifecycle::sandbox::Origin;
+use courier_types::{SandboxId, SandboxSpec, Timestamp};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::Happened;
+use crate::config::{Clock, NodeConfig};
+use crate::failure::DriverFailure;
+use crate::guest::Guest;
+
+/// How much later than the node the driver acts on a deadline: the node's end tells more.
+const DRIVER_GRACE: Duration = Duration::from_secs(5);
+
+/// Longest time for one attempt to destroy a machine.
+const DESTROY_ATTEMPT: Duration = Duration::from_secs(30);
+
+/// First and longest pause between attempts to destroy a machine.
+const DESTROY_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// Longest time for the driver to take a new deadline.
+const MOVE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Longest sleep before the wall clock is looked at again: somebody may have set it.
+const CLOCK_CHECK: Duration = Duration::from_secs(15);
+
+/// Makes the machine, or attaches to it. On failure nothing is left.
+pub(super) async fn make(
+    driver: Arc<dyn Driver>,
+    config: NodeConfig,
+    spec: SandboxSpec,
+    origin: Origin,
+    image: PathBuf,
+) -> Happened {
+    let machine = async {
+        match origin {
+            Origin::Fresh => {
+                let machine = MachineSpec {
+                    id: spec.id.clone(),
+                    image,
+                    limits: spec.limits,
+                    deadline: spec.deadline.plus(DRIVER_GRACE),
+                };
+                driver.create(&machine).await
+            }
+            Origin::Adopted => driver.attach(&spec.id).await,
+        }
+    };
+    let error = match tokio::time::timeout(config.make_deadline, machine).await {
+        Ok(Ok(machine)) => return Happened::Made(machine),
+        Ok(Err(error)) => DriverFailure::Driver(error),
+        Err(_elapsed) => DriverFailure::Late { after: config.make_deadline },
+    };
+    let nothing_left = match &error {
+        DriverFailure::Driver(DriverError::NotFound { .. }) => true,
+        DriverFailure::Driver(
+            DriverError::Full { .. }
+            | DriverError::NotStarted { .. }
+            | DriverError::Unavailable { .. },
+        ) => origin == Origin::Fresh,
+        DriverFailure::Driver(DriverError::Launcher(_) | DriverError::Host { .. })
+        | DriverFailure::Late { .. } => false,
+    };
+    if !nothing_left {
+        destroy(driver.as_ref(), &spec.id).await;
+    }
+    Happened::NotMade(error)
+}
+
+/// Opens the channel and tells the guest daemon who it is.
+pub(super) async fn greet(channel: OwnedFd, config: NodeConfig, spec: SandboxSpec) -> Happened {
+    match Guest::greet(channel, &config, &spec).await {
+        Ok(guest) => Happened::Greeted(Arc::new(guest)),
+        Err(error) => Happened::NotGreeted(error),
+    }
+}
+
+/// Waits until the machine is gone. One that cannot be watched counts as gone.
+pub(super) async fn watch_gone(gone: OwnedFd) -> Happened {
+    let watched = async {
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe code, and an OwnedFd cannot go wrong"
+        )]
+        let gone = AsyncFd::with_interest(gone, Interest::READABLE)?;
+        gone.readable().await.map(drop)
+    };
+    if let Err(error) = watched.await {
+        tracing::error!(%error, "a machine cannot be watched");
+    }
+    Happened::Gone
+}
+
+/// Destroys a machine, again and again until the driver says that it is gone. `None` when it was
+/// gone before, and had been told how.
+pub(crate) async fn destroy(driver: &dyn Driver, id: &SandboxId) -> Option<Ended> {
+    let (mut pause, longest) = DESTROY_PAUSE;
+    loop {
+        match tokio::time::timeout(DESTROY_ATTEMPT, driver.destroy(id)).await {
+            Ok(Ok(ended)) => return Some(ended),
+            Ok(Err(DriverError::NotFound { .. })) => return None,
+            Ok(Err(error)) => {
+                tracing::error!(sandbox = %id, %error, "a machine could not be destroyed; trying on");
+            }
+            Err(_elapsed) => {
+                tracing::error!(sandbox = %id, "destroying a machine takes too long; trying on");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(longest);
+    }
+}
+
+/// Moves the driver's own deadline, a little behind the node's.
+pub(crate) async fn move_deadline(
+    driver: &dyn Driver,
+    id: &SandboxId,
+    deadline: Timestamp,
+) -> Result<(), DriverFailure> {
+    let moved = driver.set_deadline(id, deadline.plus(DRIVER_GRACE));
+    match tokio::time::timeout(MOVE_DEADLINE, moved).await {
+        Ok(moved) => Ok(moved?),
+        Err(_elapsed) => Err(DriverFailure::Late { after: MOVE_DEADLINE }),
+    }
+}
+
+/// Waits until the wall clock shows a time.
+pub(super) async fn until(clock: &Clock, deadline: Timestamp) {
+    loop {
+        let left = deadline.since(clock());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(CLOCK_CHECK)).await;
+    }
+}
