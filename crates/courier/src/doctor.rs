@@ -3,6 +3,7 @@
 mod check;
 mod host;
 mod kernel;
+mod leaks;
 mod ours;
 mod software;
 
@@ -23,21 +24,34 @@ pub(crate) struct Args {
     /// Run the commands that mend what is missing (needs root)
     #[arg(long)]
     fix: bool,
+    /// List what is left of sandboxes that nobody owns (needs root)
+    #[arg(long, conflicts_with = "fix")]
+    leaks: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
 }
 
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Text,
+    Json,
+}
+
 /// Runs `courier doctor`.
 pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode> {
+    let form = if args.json { Form::Json } else { Form::Text };
+    if args.leaks {
+        return leaks::report(config, form).await;
+    }
     let mut report = examine(config);
     if args.fix {
         report = fix(report, config)?;
     }
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{}", report.text());
+    match form {
+        Form::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Form::Text => print!("{}", report.text()),
     }
     Ok(match report.isolation {
         Some(_) => ExitCode::SUCCESS,
