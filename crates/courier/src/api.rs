@@ -138,11 +138,6 @@ impl Api {
         Ok(Self { url: url.trim_end_matches('/').to_owned(), key, http })
     }
 
-    /// Where the server is.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-
     /// Calls the API without a body.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         let answer = self.call(Method::GET, path, Bytes::new()).await?;
@@ -262,7 +257,7 @@ mod tests {
         for url in ["", "127.0.0.1:3000", "https://a", "file:///x", "http://"] {
             assert!(matches!(Api::new(url, "k"), Err(ApiError::Url { .. })), "{url}");
         }
-        assert_eq!(Api::new("http://127.0.0.1:3000/", "k").unwrap().url(), "http://127.0.0.1:3000");
+        assert_eq!(Api::new("http://127.0.0.1:3000/", "k").unwrap().url, "http://127.0.0.1:3000");
     }
 
     #[test]

@@ -8,10 +8,14 @@ use courier_client::Ended;
 pub(crate) const OURS: u8 = 125;
 /// The program's time was up (as in timeout).
 pub(crate) const TIMEOUT: u8 = 124;
-/// The program ran out of its memory: what a shell shows for SIGKILL.
-pub(crate) const MEMORY: u8 = 137;
+/// The program was killed for its memory or output: what a shell shows for SIGKILL.
+pub(crate) const KILLED: u8 = 137;
 /// Ctrl-C: what a shell shows for SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
+/// SIGHUP, as a shell shows it.
+pub(crate) const HUNG_UP: u8 = 129;
+/// SIGTERM, as a shell shows it.
+pub(crate) const TERMINATED: u8 = 143;
 /// Whoever read our output has gone: what a shell shows for SIGPIPE.
 pub(crate) const NO_READER: u8 = 141;
 /// A shell shows a signal as this and its number.
@@ -52,11 +56,16 @@ pub(crate) fn of_command(ended: &Ended) -> ExitCode {
 
 /// The exit code that a shell would show for a signal.
 pub(crate) fn of_signal(signal: i32) -> ExitCode {
-    ExitCode::from(low_byte(SIGNAL_BASE.saturating_add(signal)))
+    ExitCode::from(signal_code(signal))
+}
+
+/// The same as a number.
+pub(crate) fn signal_code(signal: i32) -> u8 {
+    low_byte(SIGNAL_BASE.saturating_add(signal))
 }
 
 /// An exit code has eight bits; the guest may say anything.
-fn low_byte(code: i32) -> u8 {
+pub(crate) fn low_byte(code: i32) -> u8 {
     code.to_le_bytes().first().copied().unwrap_or(OURS)
 }
 

@@ -3,6 +3,7 @@
 mod api;
 mod attend;
 mod bench;
+mod compose;
 mod config;
 mod doctor;
 mod duration;

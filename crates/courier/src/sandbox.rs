@@ -12,6 +12,8 @@ mod terminal;
 
 use std::process::ExitCode;
 
+pub(crate) use remote::{HttpTransport, explain};
+
 use crate::api::Api;
 use crate::config::Config;
 

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Connections at once over all listeners. Each costs about 100 KiB at worst; SDKs keep a handful
 /// per sandbox.
@@ -116,29 +117,27 @@ async fn accept_all<S: Service>(
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = told(&mut stop) => break,
             Some(_ended) = connections.join_next() => continue,
             accepted = accept(&listener.socket, &slots) => accepted,
         };
-        match accepted {
-            Ok((stream, slot)) => {
-                let (tls, service, stop) = (listener.tls.clone(), service.clone(), stop.clone());
-                connections.spawn(async move {
-                    Box::pin(connection(stream, tls, service, stop)).await;
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(ACCEPT_REST).await;
-            }
+        if let Some((stream, slot)) = accepted {
+            let (tls, service, stop) = (listener.tls.clone(), service.clone(), stop.clone());
+            connections.spawn(async move {
+                Box::pin(connection(stream, tls, service, stop)).await;
+                drop(slot);
+            });
         }
     }
     drop(listener);
-    let drained =
-        tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} });
-    if drained.await.is_err() {
-        tracing::info!(streams = connections.len(), "cut what was still in flight");
+    drain(connections).await;
+}
+
+/// Lets connections end, for at most [`DRAIN`], then cuts them.
+async fn drain(mut connections: JoinSet<()>) {
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, ended).await.is_err() {
+        tracing::info!(connections = connections.len(), "cut what was still in flight");
         connections.shutdown().await;
     }
 }
@@ -147,11 +146,21 @@ async fn accept_all<S: Service>(
 async fn accept(
     socket: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _peer) = socket.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, slot))
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+    let accepted = async {
+        let (stream, _peer) = socket.accept().await?;
+        stream.set_nodelay(true)?;
+        std::io::Result::Ok(stream)
+    };
+    match accepted.await {
+        Ok(stream) => Some((stream, slot)),
+        Err(error) => {
+            tracing::warn!(%error, "a connection was not accepted");
+            tokio::time::sleep(ACCEPT_REST).await;
+            None
+        }
+    }
 }
 
 async fn connection<S: Service>(
@@ -160,13 +169,25 @@ async fn connection<S: Service>(
     service: S,
     stop: watch::Receiver<bool>,
 ) {
-    let Some(tls) = tls else {
-        return http(stream, service, stop).await;
-    };
+    match tls {
+        None => http(stream, service, stop).await,
+        Some(tls) => {
+            if let Some(stream) = encrypt(stream, &tls).await {
+                http(stream, service, stop).await;
+            }
+        }
+    }
+}
+
+/// The TLS handshake; whoever fails it is not told why.
+async fn encrypt(stream: TcpStream, tls: &TlsAcceptor) -> Option<TlsStream<TcpStream>> {
     match tokio::time::timeout(TLS_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => http(stream, service, stop).await,
-        Ok(Err(error)) => tracing::debug!(%error, "no TLS with a client"),
-        Err(_elapsed) => tracing::debug!("a client took too long for a TLS handshake"),
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "no TLS with a client");
+            None
+        }
+        Err(_elapsed) => None,
     }
 }
 
@@ -192,14 +213,24 @@ where
         .keep_alive_timeout(PING_TIMEOUT);
     let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        _ = stop.wait_for(|stop| *stop) => {
+    let ended = tokio::select! {
+        outcome = connection.as_mut() => Some(outcome),
+        () = told(&mut stop) => None,
+    };
+    let outcome = match ended {
+        Some(outcome) => outcome,
+        None => {
             connection.as_mut().graceful_shutdown();
-            connection.as_mut().await
+            connection.await
         }
     };
     if let Err(error) = outcome {
         tracing::debug!(%error, "a connection ended early");
     }
+}
+
+/// Waits until the server is told to stop.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _stopped = stop.wait_for(|stop| *stop).await;
 }

@@ -14,12 +14,20 @@ pub(crate) const USER: &str = "courier";
 /// Kept from the environment when the server starts itself again; the flags carry the rest.
 const DROPPED_FLAG: &str = "--dropped";
 
-/// The user to become, when we are root and there is one.
-pub(crate) fn user_to_become() -> anyhow::Result<Option<User>> {
-    if !rustix::process::geteuid().is_root() {
+/// The user to become, when we are root, there is one, and nobody said otherwise.
+pub(crate) fn user_to_become(stay: bool) -> anyhow::Result<Option<User>> {
+    if !rustix::process::geteuid().is_root() || stay {
         return Ok(None);
     }
-    passwd::find(USER).context("the users of this machine cannot be read from /etc/passwd")
+    let user =
+        passwd::find(USER).context("the users of this machine cannot be read from /etc/passwd")?;
+    if user.is_none() {
+        tracing::warn!(
+            "the server runs as root, which it does not need: make a user for it with \
+             `useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin {USER}`"
+        );
+    }
+    Ok(user)
 }
 
 /// Gives the user what the server writes: the data folder and the files right in it, and the CA.

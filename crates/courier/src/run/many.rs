@@ -1,0 +1,162 @@
+//! Several runs side by side, each in a sandbox of its own, told in the order of the files.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use courier_client::execution::Stdin;
+use futures_util::{Stream, StreamExt as _};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::job::{self, Finished, Output, Program, Shared};
+use super::report::Report;
+use crate::exit;
+
+/// Longest line of `--stdin-each`.
+const MAX_LINE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How results are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tell {
+    /// Each output as it is, under a heading.
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// One run of several.
+struct Job {
+    name: String,
+    program: Program,
+    stdin: Stdin,
+}
+
+/// Runs every program once.
+pub(crate) async fn files(
+    shared: &Shared,
+    programs: Vec<Program>,
+    at_once: usize,
+    tell: Tell,
+) -> anyhow::Result<ExitCode> {
+    let total = u64::try_from(programs.len()).ok();
+    let jobs = programs.into_iter().map(|program| {
+        anyhow::Ok(Job { name: program.shown.clone(), program, stdin: Stdin::Empty })
+    });
+    all(shared, futures_util::stream::iter(jobs), (at_once, total), tell).await
+}
+
+/// Runs one program once per line of standard input; the line is what it reads.
+pub(crate) async fn lines(
+    shared: &Shared,
+    program: Program,
+    at_once: usize,
+    tell: Tell,
+) -> anyhow::Result<ExitCode> {
+    let input = tokio::io::BufReader::new(tokio::io::stdin());
+    let jobs = futures_util::stream::try_unfold((input, 1_u64), move |(mut input, number)| {
+        let program = program.clone();
+        async move {
+            let mut line = Vec::new();
+            let read = (&mut input)
+                .take(MAX_LINE_BYTES)
+                .read_until(b'\n', &mut line)
+                .await
+                .context("standard input cannot be read")?;
+            if read == 0 {
+                return anyhow::Ok(None);
+            }
+            let full = u64::try_from(read).unwrap_or(u64::MAX) == MAX_LINE_BYTES;
+            anyhow::ensure!(
+                !full || line.ends_with(b"\n"),
+                "line {number} of standard input is longer than {MAX_LINE_BYTES} bytes"
+            );
+            let name = format!("{} line {number}", program.shown);
+            let stdin = Stdin::Body(crate::api::whole(Bytes::from(line)));
+            Ok(Some((Job { name, program, stdin }, (input, number.saturating_add(1)))))
+        }
+    });
+    all(shared, jobs, (at_once, None), tell).await
+}
+
+/// Runs `at_once` jobs side by side. What is done waits for those before it, so at most so many
+/// outputs are in memory.
+async fn all(
+    shared: &Shared,
+    jobs: impl Stream<Item = anyhow::Result<Job>>,
+    (at_once, total): (usize, Option<u64>),
+    tell: Tell,
+) -> anyhow::Result<ExitCode> {
+    let progress = progress(total);
+    let runs = jobs.map(|job| async {
+        let job = job?;
+        let finished = job::run(shared, job.program, job.stdin, Output::Kept).await?;
+        anyhow::Ok((job.name, finished))
+    });
+    let mut finished = std::pin::pin!(runs.buffered(at_once.max(1)));
+    let mut code = 0;
+    while let Some(run) = finished.next().await {
+        let run_code = match run {
+            Ok((name, Finished::Report(report))) => {
+                told(shared, &name, &report, (tell, &progress)).await?;
+                report.exit_code()
+            }
+            Ok((_name, Finished::Stopped(code))) => {
+                progress.finish_and_clear();
+                return Ok(ExitCode::from(code));
+            }
+            Err(error) => {
+                progress.suspend(|| eprintln!("{}", exit::describe(&error)));
+                exit::OURS
+            }
+        };
+        progress.inc(1);
+        if code == 0 {
+            code = run_code;
+        }
+    }
+    progress.finish_and_clear();
+    Ok(ExitCode::from(code))
+}
+
+async fn told(
+    shared: &Shared,
+    name: &str,
+    report: &Report,
+    (tell, progress): (Tell, &ProgressBar),
+) -> anyhow::Result<()> {
+    let mut stdout = tokio::io::stdout();
+    if tell == Tell::Json {
+        let mut line = serde_json::to_vec(&report.json(&shared.bounds))?;
+        line.push(b'\n');
+        stdout.write_all(&line).await?;
+        return Ok(stdout.flush().await?);
+    }
+    let end = report
+        .reason(&shared.bounds)
+        .unwrap_or_else(|| format!("exit {}", report.outcome.exit_code.unwrap_or_default()));
+    progress.suspend(|| eprintln!("==> {name}: {end}"));
+    stdout.write_all(&report.kept.stdout).await?;
+    stdout.flush().await?;
+    let mut stderr = tokio::io::stderr();
+    stderr.write_all(&report.kept.stderr).await?;
+    Ok(stderr.flush().await?)
+}
+
+/// A line on standard error, where that is a terminal.
+fn progress(total: Option<u64>) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+    }
+    match total {
+        Some(total) => ProgressBar::new(total).with_style(
+            ProgressStyle::with_template("{bar:30} {pos}/{len} done, {elapsed} gone")
+                .unwrap_or_else(|_bad| ProgressStyle::default_bar()),
+        ),
+        None => ProgressBar::new_spinner().with_style(
+            ProgressStyle::with_template("{spinner} {pos} done, {elapsed} gone")
+                .unwrap_or_else(|_bad| ProgressStyle::default_spinner()),
+        ),
+    }
+}

@@ -1,0 +1,233 @@
+//! Where runs happen: on a node of our own, or on the server that runs for the data folder.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use courier_client::{GuestClient, NodeTransport};
+use courier_protocol::node::{Report as NodeReport, SharedNode};
+use courier_protocol::v1::{NewSandbox, Sandbox, UsageBody};
+use courier_types::{
+    DurationMs, EndReason, Limits, ObservedState, SandboxId, SandboxSpec, Timestamp, Usage,
+};
+use tokio::sync::Notify;
+
+use crate::api::Api;
+use crate::config::Config;
+use crate::sandbox::{HttpTransport, explain};
+use crate::{compose, template};
+
+/// How long a kept sandbox lives.
+pub(crate) const KEPT: Duration = Duration::from_secs(60 * 60);
+/// Beyond the program's time, a sandbox has this long for its files to go in and out.
+const BESIDES: Duration = Duration::from_secs(10 * 60);
+/// Longest wait for the node to tell how a sandbox ended, after it is gone.
+const END_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a run asks of its sandbox.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// The template.
+    pub(crate) template: String,
+    /// Its caps.
+    pub(crate) limits: Limits,
+    /// How long the program may run.
+    pub(crate) timeout: Duration,
+    /// It stays afterwards.
+    pub(crate) keep: bool,
+}
+
+impl Wanted {
+    /// From now until the sandbox is destroyed without anybody's asking.
+    fn lifetime(&self) -> Duration {
+        let kept = if self.keep { KEPT } else { Duration::ZERO };
+        self.timeout.saturating_add(BESIDES).max(kept)
+    }
+}
+
+/// A sandbox of a run.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Its id.
+    pub(crate) id: SandboxId,
+    /// The way inside.
+    pub(crate) guest: GuestClient,
+    /// The boundary around it.
+    pub(crate) isolation: String,
+}
+
+/// How a sandbox ended.
+#[derive(Debug, Default)]
+pub(crate) struct End {
+    /// Why, where it had ended before it was destroyed.
+    pub(crate) reason: Option<EndReason>,
+    /// What it had used.
+    pub(crate) usage: Option<Usage>,
+    /// More about it.
+    pub(crate) detail: Option<String>,
+}
+
+/// Where runs happen.
+pub(crate) enum Target {
+    /// On a node in this process, whose sandboxes die with it.
+    Local(Local),
+    /// Through a server.
+    Server(Box<Api>),
+}
+
+impl Target {
+    /// A node of our own.
+    pub(crate) async fn local(config: &Config, template: &str) -> anyhow::Result<Self> {
+        Ok(Self::Local(Local::start(config, template).await?))
+    }
+
+    /// Makes a sandbox.
+    pub(crate) async fn create(&self, wanted: &Wanted) -> anyhow::Result<Place> {
+        match self {
+            Self::Local(local) => local.create(wanted).await,
+            Self::Server(api) => create_by(api, wanted).await,
+        }
+    }
+
+    /// Destroys a sandbox and tells how it ended.
+    pub(crate) async fn destroy(&self, id: &SandboxId) -> anyhow::Result<End> {
+        match self {
+            Self::Local(local) => local.destroy(id).await,
+            Self::Server(api) => destroy_by(api, id).await,
+        }
+    }
+
+    /// What a sandbox has used so far, where that can be told.
+    pub(crate) async fn usage(&self, id: &SandboxId) -> Option<Usage> {
+        match self {
+            Self::Local(local) => local.node.usage(id).await.ok(),
+            Self::Server(api) => {
+                let sandbox: Sandbox = api.get(&format!("/v1/sandboxes/{id}")).await.ok()?;
+                sandbox.usage.map(usage)
+            }
+        }
+    }
+}
+
+/// A node in this process.
+pub(crate) struct Local {
+    node: SharedNode,
+    build: String,
+    isolation: String,
+    ends: Arc<Ends>,
+}
+
+/// How sandboxes of the node ended, by id, as it reported.
+#[derive(Default)]
+struct Ends {
+    reports: Mutex<HashMap<SandboxId, NodeReport>>,
+    changed: Notify,
+}
+
+impl Ends {
+    fn put(&self, report: NodeReport) {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.insert(report.id.clone(), report);
+        drop(reports);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for the end of a sandbox and forgets it.
+    async fn take(&self, id: &SandboxId) -> NodeReport {
+        loop {
+            let changed = self.changed.notified();
+            let taken = self.reports.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+            match taken {
+                Some(report) => return report,
+                None => changed.await,
+            }
+        }
+    }
+}
+
+impl Local {
+    async fn start(config: &Config, template: &str) -> anyhow::Result<Self> {
+        let template = template::ensure(config, template).await?;
+        let node = compose::passing_node(config).await?;
+        let isolation = node.info().await?.isolation.to_string();
+        let ends = Arc::new(Ends::default());
+        let (reporter, reports) = (Arc::clone(&node), Arc::clone(&ends));
+        tokio::spawn(async move {
+            loop {
+                let report = reporter.next_report().await;
+                if report.state.is_terminal() {
+                    reports.put(report);
+                }
+            }
+        });
+        Ok(Self { node, build: template.build, isolation, ends })
+    }
+
+    async fn create(&self, wanted: &Wanted) -> anyhow::Result<Place> {
+        let mut random = [0; SandboxId::RANDOM_BYTES];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+        let id = SandboxId::from_random(random);
+        let spec = SandboxSpec {
+            id: id.clone(),
+            build: self.build.clone(),
+            limits: wanted.limits,
+            deadline: Timestamp::from(SystemTime::now()).plus(wanted.lifetime()),
+            env: BTreeMap::new(),
+            access_token: None,
+            template: wanted.template.clone(),
+        };
+        self.node.create(spec).await?;
+        let transport = NodeTransport::new(Arc::clone(&self.node), id.clone());
+        let guest = GuestClient::new(Arc::new(transport));
+        Ok(Place { id, guest, isolation: self.isolation.clone() })
+    }
+
+    async fn destroy(&self, id: &SandboxId) -> anyhow::Result<End> {
+        self.node.kill(id).await?;
+        let report = match tokio::time::timeout(END_DEADLINE, self.ends.take(id)).await {
+            Ok(report) => report,
+            Err(_elapsed) => return Ok(End::default()),
+        };
+        let reason = match report.state {
+            ObservedState::Killed { reason } | ObservedState::Error { reason } => Some(reason),
+            ObservedState::Creating | ObservedState::Running | ObservedState::Killing => None,
+        };
+        Ok(End { reason, usage: report.usage, detail: report.detail })
+    }
+}
+
+async fn create_by(api: &Api, wanted: &Wanted) -> anyhow::Result<Place> {
+    let request = NewSandbox {
+        template: Some(wanted.template.clone()),
+        limits: wanted.limits.into(),
+        timeout_ms: Some(DurationMs::from(wanted.lifetime()).0),
+        env: BTreeMap::new(),
+        metadata: [("courier.command".to_owned(), "run".to_owned())].into(),
+        isolation: None,
+    };
+    let sandbox: Sandbox = api.post("/v1/sandboxes", &request).await?;
+    let transport = HttpTransport::new(api.clone(), &sandbox)?;
+    let guest = GuestClient::new(Arc::new(transport));
+    Ok(Place { id: sandbox.id.parse()?, guest, isolation: sandbox.isolation })
+}
+
+async fn destroy_by(api: &Api, id: &SandboxId) -> anyhow::Result<End> {
+    let path = format!("/v1/sandboxes/{id}");
+    match api.delete(&path).await {
+        Ok(()) => {}
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(explain(error, id)),
+    }
+    let sandbox: Sandbox = api.get(&path).await.map_err(|error| explain(error, id))?;
+    Ok(End { reason: sandbox.reason, usage: sandbox.usage.map(usage), detail: sandbox.detail })
+}
+
+const fn usage(body: UsageBody) -> Usage {
+    Usage {
+        memory_bytes: body.memory_bytes,
+        memory_peak_bytes: body.memory_peak_bytes,
+        cpu_micros: body.cpu_micros,
+        disk_bytes: body.disk_bytes,
+        oom_kills: body.oom_kills,
+    }
+}
