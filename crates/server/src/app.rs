@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use courier_protocol::node::{NodeInfo, SharedNode};
-use courier_store::Store;
+use courier_store::{SandboxRow, Store};
 use courier_types::SandboxId;
-use tokio::sync::{RwLock, watch};
+use tokio::sync::{Notify, RwLock, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,8 +33,12 @@ pub(crate) struct App {
     pub(crate) create_gate: RwLock<()>,
     /// Held from writing a deadline down to telling the node, so that the two agree.
     pub(crate) deadlines: tokio::sync::Mutex<()>,
+    /// Rings when a sandbox has ended.
+    pub(crate) ends: Notify,
     /// Work that ends though its client has gone.
     pub(crate) work: TaskTracker,
+    /// The reconcilers.
+    pub(crate) loops: TaskTracker,
     /// The end of the reconcilers.
     pub(crate) stop: CancellationToken,
     draining: AtomicBool,
@@ -50,7 +55,9 @@ impl App {
             creates: Mutex::default(),
             create_gate: RwLock::default(),
             deadlines: tokio::sync::Mutex::default(),
+            ends: Notify::new(),
             work: TaskTracker::new(),
+            loops: TaskTracker::new(),
             stop: CancellationToken::new(),
             draining: AtomicBool::new(false),
         }
@@ -77,6 +84,21 @@ impl App {
     pub(crate) async fn created(&self, id: &SandboxId) -> Outcome {
         let mut watch = self.lock_creates().get(id).cloned()?;
         watch.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone())
+    }
+
+    /// Waits until a sandbox has ended; none where it has not, after `limit`.
+    pub(crate) async fn ended(&self, id: &SandboxId, limit: Duration) -> Option<SandboxRow> {
+        let wait = async {
+            loop {
+                let rung = self.ends.notified();
+                let row = self.store.find_sandbox(id).await.ok()??;
+                if row.ended_at.is_some() {
+                    return Some(row);
+                }
+                rung.await;
+            }
+        };
+        tokio::time::timeout(limit, wait).await.ok().flatten()
     }
 
     /// True while a create of that sandbox is under way.

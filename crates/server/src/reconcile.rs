@@ -22,7 +22,7 @@ const NODE_CALLS_AT_ONCE: usize = 16;
 
 /// Starts the loops; they end with `app.stop`.
 pub(crate) fn spawn(app: &Arc<App>) {
-    app.work.spawn(reports::run(Arc::clone(app)));
-    app.work.spawn(samples::run(Arc::clone(app)));
-    app.work.spawn(sweep::run(Arc::clone(app)));
+    app.loops.spawn(reports::run(Arc::clone(app)));
+    app.loops.spawn(samples::run(Arc::clone(app)));
+    app.loops.spawn(sweep::run(Arc::clone(app)));
 }

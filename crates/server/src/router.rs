@@ -17,10 +17,13 @@ use crate::{e2b, openapi, v1};
 
 /// The router for one server.
 pub(crate) fn build(app: &Arc<App>) -> Router {
-    let (guarded, _document) = guarded().split_for_parts();
-    let guarded =
-        guarded.layer(from_fn(limit_time)).layer(from_fn_with_state(Arc::clone(app), authenticate));
+    let (short, _document) = short().split_for_parts();
+    let (long, _document) = v1::long_routes().split_for_parts();
     let (open, _document) = open().split_for_parts();
+    let guarded = short
+        .layer(from_fn(limit_time))
+        .merge(long)
+        .layer(from_fn_with_state(Arc::clone(app), authenticate));
     open.merge(guarded)
         .fallback(unknown_path)
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
@@ -30,16 +33,23 @@ pub(crate) fn build(app: &Arc<App>) -> Router {
 
 /// The document of all of it.
 pub(crate) fn document() -> OpenApi {
-    let router = OpenApiRouter::with_openapi(openapi::skeleton()).merge(open()).merge(guarded());
-    router.into_openapi()
+    OpenApiRouter::with_openapi(openapi::skeleton())
+        .merge(open())
+        .merge(short())
+        .merge(v1::long_routes())
+        .into_openapi()
 }
 
-fn guarded() -> OpenApiRouter<Arc<App>> {
+/// What wants a key and answers soon.
+fn short() -> OpenApiRouter<Arc<App>> {
     e2b::routes().merge(v1::routes())
 }
 
 fn open() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(health)).routes(routes!(openapi_json))
+    OpenApiRouter::new()
+        .routes(routes!(health))
+        .routes(routes!(openapi_json))
+        .routes(routes!(openapi_json_at_root))
 }
 
 async fn unknown_path() -> ApiError {
@@ -70,5 +80,17 @@ async fn health(State(app): State<Arc<App>>) -> StatusCode {
     responses((status = 200, description = "The document", content_type = "application/json"))
 )]
 async fn openapi_json() -> Json<OpenApi> {
+    Json(document())
+}
+
+/// This document, where tools look for it first.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "CodeCourier",
+    security(()),
+    responses((status = 200, description = "The document", content_type = "application/json"))
+)]
+async fn openapi_json_at_root() -> Json<OpenApi> {
     Json(document())
 }

@@ -10,6 +10,9 @@ use courier_store::Store;
 use crate::app::App;
 use crate::{Config, reconcile, router};
 
+/// How long the reconcilers may take to stop: one store call.
+const LOOPS_GRACE: Duration = Duration::from_secs(5);
+
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -56,14 +59,16 @@ impl Server {
         self.app.start_draining();
     }
 
-    /// Drains: refuses new sandboxes, stops the reconcilers, waits for the work under way, at most
-    /// `grace`. Sandboxes stay. True where all work ended in time.
+    /// Drains: refuses new sandboxes, waits for the work under way, at most `grace`, then stops the
+    /// reconcilers. Sandboxes stay. True where all work ended in time.
     pub async fn drain(self, grace: Duration) -> bool {
         self.begin_drain();
-        self.app.stop.cancel();
         self.app.work.close();
         let ended = tokio::time::timeout(grace, self.app.work.wait()).await.is_ok();
+        self.app.stop.cancel();
+        self.app.loops.close();
+        let stopped = tokio::time::timeout(LOOPS_GRACE, self.app.loops.wait()).await.is_ok();
         self.app.store.close().await;
-        ended
+        ended && stopped
     }
 }

@@ -1,5 +1,6 @@
 //! Our own API.
 
+mod executions;
 mod info;
 mod sandboxes;
 
@@ -19,4 +20,9 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(info::info))
         .routes(routes!(sandboxes::create, sandboxes::list))
         .routes(routes!(sandboxes::detail, sandboxes::patch, sandboxes::kill))
+}
+
+/// Routes that want a key and bound their own time.
+pub(crate) fn long_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(executions::execute))
 }

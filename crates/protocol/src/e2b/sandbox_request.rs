@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::NetworkConfig;
@@ -16,7 +17,11 @@ pub struct NewSandbox {
     #[serde(rename = "templateID")]
     pub template_id: String,
     /// Seconds until the sandbox is killed; 300 (v1: 15) when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "timeout_seconds",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub timeout: Option<i64>,
     /// Asks for a pause instead of a kill when the time is up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,7 +109,11 @@ pub struct VolumeMount {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConnectSandbox {
     /// Seconds that the sandbox shall live at least from now; 300 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "timeout_seconds",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub timeout: Option<i64>,
     /// False asks for a boot from disk where the sandbox is paused; nothing on a running one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,7 +125,8 @@ pub struct ConnectSandbox {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TimeoutRequest {
     /// Seconds from now until the sandbox is killed; may be sooner than before.
-    pub timeout: i64,
+    #[serde(default, deserialize_with = "timeout_seconds")]
+    pub timeout: Option<i64>,
 }
 
 /// Body of `POST …/refreshes`.
@@ -126,6 +136,16 @@ pub struct RefreshRequest {
     /// Seconds that the sandbox shall live at least from now: 0 to 3600, less than 15 counts as 15.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<i64>,
+}
+
+/// Whole seconds; the error names the field, which serde's own does not.
+fn timeout_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        value => value.as_i64().map(Some).ok_or_else(|| {
+            D::Error::custom(format_args!("timeout must be a whole number of seconds, not {value}"))
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use courier_types::Isolation;
+use courier_types::{EndReason, Isolation};
 use serde::{Deserialize, Serialize};
 
 use super::{LimitsBody, UsageBody};
@@ -19,7 +19,7 @@ pub struct ExecutionRequest {
     /// The program's text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Path of the file to run, one of `files`.
+    /// Name of the file to run: one of `files`, in the home folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<String>,
     /// Arguments of the program.
@@ -31,7 +31,7 @@ pub struct ExecutionRequest {
     /// Files to put into the sandbox first.
     #[serde(default)]
     pub files: Vec<SourceFile>,
-    /// Paths of files to bring back afterwards.
+    /// Paths or patterns (`out/*.png`) of files to bring back afterwards, from the home folder.
     #[serde(default)]
     pub collect: Vec<String>,
     /// Environment of the program.
@@ -83,6 +83,8 @@ pub enum EndedBy {
     Timeout,
     /// It ran out of its memory.
     Memory,
+    /// It wrote more than it may.
+    Output,
     /// The sandbox ended under it.
     SandboxLost,
 }
@@ -104,7 +106,7 @@ pub struct Output {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CollectedFile {
-    /// Its path as it was asked for.
+    /// Its path, or the pattern that matched nothing.
     pub path: String,
     /// Its content as text, where it is UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,13 +141,17 @@ pub struct ExecutionAnswer {
     pub ended: EndedBy,
     /// Exit code of the program, where it ended by itself.
     pub exit_code: Option<i32>,
-    /// Signal that ended it, where one did.
-    pub signal: Option<i32>,
+    /// Name of the signal that ended it, where one did: `SIGSEGV`.
+    pub signal: Option<String>,
+    /// Why the sandbox ended, where it did so under the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub sandbox_end: Option<EndReason>,
     /// Standard output.
     pub stdout: Output,
     /// Standard error.
     pub stderr: Output,
-    /// The files that `collect` asked for, in its order.
+    /// The files that `collect` matched, in its order.
     pub files: Vec<CollectedFile>,
     /// Where the time went.
     pub timings: Timings,

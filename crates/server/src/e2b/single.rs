@@ -80,7 +80,8 @@ pub(crate) async fn set_timeout(
     PathSegment(id): PathSegment,
     body: JsonBody<TimeoutRequest>,
 ) -> Result<StatusCode, ApiError> {
-    let secs = u64::try_from(body.value.timeout)
+    let secs = body.value.timeout.ok_or_else(|| ApiError::bad_request("timeout is required"))?;
+    let secs = u64::try_from(secs)
         .map_err(|_negative| ApiError::bad_request("Timeout must not be negative"))?;
     let timeout = Duration::from_secs(secs);
     if !timeout.is_zero() {

@@ -105,6 +105,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         ApiError::bad_request(format!("the body is not UTF-8 from byte {}", error.valid_up_to()))
     })?;
+    // A struct could be read from a list too, and an empty list would be all defaults.
+    if !text.trim_start().starts_with('{') {
+        return Err(ApiError::bad_request("the body must be a JSON object"));
+    }
     serde_json::from_str(text).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => {
             ApiError::bad_request(format!("the body is not what this endpoint takes: {error}"))

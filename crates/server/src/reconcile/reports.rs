@@ -47,14 +47,12 @@ async fn take_over(app: &App, report: Report) {
 
 /// False where the store refused.
 async fn store(app: &App, id: &SandboxId, state: &StateReport) -> bool {
-    match app.store.apply_report(id, state).await {
-        Ok(applied) => {
-            tracing::debug!(sandbox = %id, ?state, applied, "the node reported");
-            true
-        }
-        Err(error) => {
-            tracing::error!(sandbox = %id, error = chain(&error), "could not store a report");
-            false
-        }
+    if let Err(error) = app.store.apply_report(id, state).await {
+        tracing::error!(sandbox = %id, error = chain(&error), "could not store a report");
+        return false;
     }
+    if state.state.is_terminal() {
+        app.ends.notify_waiters();
+    }
+    true
 }
