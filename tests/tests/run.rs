@@ -1,5 +1,6 @@
 //! `courier run`: files in fresh sandboxes, by the real binary.
 
+#![expect(clippy::panic, reason = "a helper of a test reports by panicking")]
 #![expect(
     clippy::indexing_slicing,
     reason = "what JSON does not have is null, which no test expects"

@@ -1,0 +1,220 @@
+//! What must hold of every parser of hostile bytes, whatever the bytes are.
+//!
+//! Each function takes arbitrary bytes and panics where the property does not hold. The fuzz
+//! targets beside this file call them with bytes that grow towards new code; the test
+//! `parsers` calls them with random bytes in every test run.
+
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path};
+
+use bytes::Bytes;
+use courier_protocol::e2b::{Cursor, MetadataFilter, Order, TemplateRef};
+use courier_protocol::envd::connect::{
+    Codec, Envelope, EnvelopeError, EnvelopeParser, decode, encode,
+};
+use courier_protocol::envd::filesystem::ListDirRequest;
+use courier_protocol::envd::process::StartRequest;
+use courier_protocol::envd::signature::{Grant, Operation, SignatureError, sign, verify};
+use courier_types::{AccessToken, Timestamp};
+
+/// The guest daemon's parsers; it is a binary, so its files are taken as they are.
+#[path = "../crates/guest/src"]
+mod guest {
+    pub(crate) mod path;
+
+    #[path = "files"]
+    pub(crate) mod files {
+        pub(crate) mod disposition;
+        pub(crate) mod multipart;
+        pub(crate) mod query;
+    }
+}
+
+use guest::files::multipart::{Event, Multipart, MultipartError};
+use guest::files::query;
+use guest::path;
+
+/// Text of arbitrary bytes.
+fn text(data: &[u8]) -> String {
+    String::from_utf8_lossy(data).into_owned()
+}
+
+/// Takes the first byte off, as a number from 1 to 256.
+fn size(data: &[u8]) -> (usize, &[u8]) {
+    data.split_first().map_or((1, data), |(first, rest)| (usize::from(*first) + 1, rest))
+}
+
+/// Envelopes cut into pieces of any size are the same envelopes, and the same error.
+pub(crate) fn connect_envelopes(data: &[u8]) {
+    let (piece, body) = size(data);
+    for parser in [EnvelopeParser::of_request, EnvelopeParser::of_response] {
+        let whole = envelopes(parser(), body.chunks(body.len().max(1)));
+        let pieces = envelopes(parser(), body.chunks(piece));
+        assert_eq!(whole, pieces);
+    }
+}
+
+fn envelopes<'a>(
+    mut parser: EnvelopeParser,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> (Vec<Envelope>, Result<(), EnvelopeError>) {
+    let mut seen = Vec::new();
+    for piece in pieces {
+        parser.push(piece);
+        loop {
+            match parser.next_envelope() {
+                Ok(Some(envelope)) => seen.push(envelope),
+                Ok(None) => break,
+                Err(error) => return (seen, Err(error)),
+            }
+        }
+    }
+    let end = parser.finish();
+    (seen, end)
+}
+
+/// A message that is accepted survives its own encoding, in either codec.
+pub(crate) fn connect_messages(data: &[u8]) {
+    for codec in [Codec::Json, Codec::Proto] {
+        if let Ok(message) = decode::<StartRequest>(codec, data) {
+            let again = decode::<StartRequest>(codec, &encode(codec, &message));
+            assert_eq!(again.ok(), Some(message));
+        }
+        if let Ok(message) = decode::<ListDirRequest>(codec, data) {
+            let again = decode::<ListDirRequest>(codec, &encode(codec, &message));
+            assert_eq!(again.ok(), Some(message));
+        }
+    }
+}
+
+/// Only the signature of exactly this grant and token is valid.
+pub(crate) fn signatures(data: &[u8]) {
+    let text = text(data);
+    let mut parts = text.splitn(4, '\n');
+    let mut part = || parts.next().unwrap_or_default();
+    let (path, username, candidate, secret) = (part(), part(), part(), part());
+    let token = AccessToken::new(secret.to_owned());
+    let grant = Grant { path, operation: Operation::Read, username, expiration: None };
+    let now = Timestamp::from_micros(0);
+    let right = sign(&token, &grant);
+    assert_eq!(verify(&token, &grant, Some(&right), now), Ok(()));
+    assert_eq!(verify(&token, &grant, None, now), Err(SignatureError::Missing));
+    if candidate != right {
+        assert_eq!(verify(&token, &grant, Some(candidate), now), Err(SignatureError::Invalid));
+    }
+    let writing = Grant { operation: Operation::Write, ..grant };
+    assert_eq!(verify(&token, &writing, Some(&right), now), Err(SignatureError::Invalid));
+}
+
+/// Query parameters of lists: what is accepted is bounded, and reads back.
+pub(crate) fn list_parameters(data: &[u8]) {
+    let text = text(data);
+    if let Ok(filter) = MetadataFilter::decode(&text) {
+        assert!(filter.pairs().len() <= MetadataFilter::MAX_PAIRS);
+        assert!(filter.matches(filter.pairs()));
+    }
+    for order in [Order::Asc, Order::Desc] {
+        if let Ok(cursor) = Cursor::decode(&text, order) {
+            assert_eq!(Cursor::decode(&cursor.encode(order), order), Ok(cursor));
+        }
+    }
+    if let Ok(reference) = TemplateRef::parse(&text) {
+        assert!(!reference.name().contains(['/', '.', '\0']), "{reference:?}");
+    }
+}
+
+/// A path that is accepted is absolute, without `.` and `..`, and one that the kernel takes.
+pub(crate) fn paths(data: &[u8]) {
+    let text = text(data);
+    if let Ok(path) = path::resolve(&text, Path::new("/home/user")) {
+        assert!(path.is_absolute());
+        assert!(path.as_os_str().len() <= path::PATH_MAX);
+        let plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
+        assert!(path.components().all(plain), "{}", path.display());
+        assert!(!path.as_os_str().as_encoded_bytes().contains(&0));
+    }
+    // Whatever it says, it must not panic.
+    drop(query::parse(&text));
+}
+
+/// A multipart body cut into pieces of any size has the same parts with the same content.
+pub(crate) fn multipart(data: &[u8]) {
+    const TYPE: &str = "multipart/form-data; boundary=b";
+    // Any header at all, without a panic.
+    drop(Multipart::new(&text(data)));
+    let (piece, body) = size(data);
+    let whole = parts(TYPE, body.chunks(body.len().max(1)));
+    let pieces = parts(TYPE, body.chunks(piece));
+    assert_eq!(whole, pieces);
+}
+
+/// Each part's name and file name as text, and its content; and how the parse ended.
+type Parts = (Vec<(String, Vec<u8>)>, Result<(), MultipartError>);
+
+fn parts<'a>(kind: &str, pieces: impl Iterator<Item = &'a [u8]>) -> Parts {
+    let mut parser = Multipart::new(kind).expect("our own content type is good");
+    let mut seen: Vec<(String, Vec<u8>)> = Vec::new();
+    for piece in pieces {
+        parser.push(Bytes::copy_from_slice(piece));
+        loop {
+            match parser.next_event() {
+                Ok(Some(Event::Part(head))) => seen.push((format!("{head:?}"), Vec::new())),
+                Ok(Some(Event::Data(data))) => {
+                    seen.last_mut().expect("data comes after its part").1.extend_from_slice(&data);
+                }
+                Ok(Some(Event::PartEnd)) => {}
+                Ok(None) => break,
+                Err(error) => return (seen, Err(error)),
+            }
+        }
+    }
+    let end = parser.finish();
+    (seen, end)
+}
+
+/// What a guest writes into its channel never gives the host more than it wrote, and when the guest
+/// is gone the host's read ends.
+pub(crate) fn channel_records(data: &[u8]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    runtime.expect("a runtime can be made").block_on(async {
+        let (host, guest) = socketpair();
+        let mut channel = courier_channel::host::Channel::new(host).expect("a seqpacket socket");
+        let mut stream = channel.open(EPOCH).await.expect("the guest's end is open");
+        let sent = write_records(&guest, data);
+        drop(guest);
+        let mut received = Vec::new();
+        let end = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut received).await;
+        drop(end);
+        assert!(received.len() <= sent, "{} of {sent} bytes", received.len());
+    });
+}
+
+/// The epoch that the host opens; any number is as good.
+const EPOCH: u32 = 0x0102_0304;
+
+/// Sends records that are cut out of arbitrary bytes: a length, then so many bytes. Every second
+/// one gets a right header. Returns how many bytes were sent.
+fn write_records(guest: &OwnedFd, mut data: &[u8]) -> usize {
+    use rustix::net::SendFlags;
+    let (mut sent, mut right) = (0, false);
+    while let Some((length, rest)) = data.split_first() {
+        let (record, rest) = rest.split_at(usize::from(*length).min(rest.len()));
+        data = rest;
+        right = !right;
+        let header: &[u8] = if right { &[2, 4, 3, 2, 1] } else { &[] };
+        let record = [header, record].concat();
+        // A full socket, or one that the host has closed, ends this.
+        match rustix::net::send(guest, &record, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(count) => sent += count,
+            Err(_full_or_closed) => break,
+        }
+    }
+    sent
+}
+
+fn socketpair() -> (OwnedFd, OwnedFd) {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .expect("a socketpair can be made")
+}

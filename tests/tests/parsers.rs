@@ -1,0 +1,111 @@
+//! The properties of every parser of hostile bytes (`fuzz/properties.rs`), with random bytes and
+//! with bytes that are known to be nasty. The fuzz targets search further.
+
+#[path = "../../fuzz/properties.rs"]
+mod properties;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// Random inputs per property.
+const CASES: u32 = 2_048;
+/// Longest random input, in pieces of [`piece`].
+const PIECES: usize = 24;
+
+/// Inputs that have been trouble in parsers of these kinds.
+const KNOWN: &[&[u8]] = &[
+    b"",
+    b"\0",
+    b"\xff\xff\xff\xff\xff\xff",
+    b"\x00\x00\xff\xff\xff\xff",
+    b"\x05\x02\x00\x00\x00\x02{}\x00\x00\x00\x00\x00",
+    b"\x00\x02\x00\x00\x00\x0b{\"error\":5}",
+    b"{\"process\":{\"cmd\":\"\\u0000\",\"args\":[],\"envs\":{\"a\":\"\\ud83d\"}}}",
+    b"{\"process\":{\"cmd\":\"x\"},\"pty\":{\"size\":{\"cols\":1e999,\"rows\":-1}}}",
+    b"a=%25252525&=%&%ff=%C0%80",
+    b"../../../../etc/passwd",
+    b"~root/../..",
+    b"/////./././..//..//a",
+    b"\x03--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"../../a\"\r\n\r\n\r\n--b--",
+    b"\x01\r\n--b\r\n\r\n\r\n--b\r\n--b--",
+    b"\x02--b--b--\r\n--b",
+    b"\x05\x01\x04\x03\x02\x01\x05\x03\x04\x03\x02\x01\x06\x02\x00\x00\x00\x00\x00",
+];
+
+/// Words that parsers stop at: random bytes alone would hardly ever form one.
+const WORDS: &[&[u8]] = &[
+    b"--b",
+    b"\r\n",
+    b"--",
+    b"Content-Disposition: form-data; name=\"file\"; filename=\"a\"",
+    b"{\"process\":{\"cmd\":\"a\"}}",
+    b"{}",
+    b"\x00\x00\x00\x00\x02",
+    b"\x02\x00\x00\x00\x02",
+    b"%25",
+    b"&",
+    b"=",
+    b"/",
+    b"..",
+    b"~",
+    b"__",
+    b"v1_",
+    b"\"",
+    b"\\",
+    b";",
+    b"\n",
+    b"\xf0\x9f",
+];
+
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![proptest::sample::select(WORDS).prop_map(<[u8]>::to_vec), vec(any::<u8>(), 0..16),]
+}
+
+fn check(property: fn(&[u8])) {
+    for known in KNOWN {
+        property(known);
+    }
+    let inputs = vec(piece(), 0..PIECES).prop_map(|pieces| pieces.concat());
+    let config = ProptestConfig { cases: CASES, failure_persistence: None, ..Default::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let result = runner.run(&inputs, |input| {
+        property(&input);
+        Ok(())
+    });
+    assert_eq!(result.map_err(|failure| failure.to_string()), Ok(()));
+}
+
+#[test]
+fn envelopes_in_pieces_are_the_same_envelopes() {
+    check(properties::connect_envelopes);
+}
+
+#[test]
+fn messages_survive_their_own_encoding() {
+    check(properties::connect_messages);
+}
+
+#[test]
+fn only_the_right_signature_is_valid() {
+    check(properties::signatures);
+}
+
+#[test]
+fn list_parameters_are_bounded_and_read_back() {
+    check(properties::list_parameters);
+}
+
+#[test]
+fn accepted_paths_are_absolute_and_plain() {
+    check(properties::paths);
+}
+
+#[test]
+fn multipart_bodies_in_pieces_have_the_same_parts() {
+    check(properties::multipart);
+}
+
+#[test]
+fn a_channel_gives_no_more_than_the_guest_wrote_and_ends_with_it() {
+    check(properties::channel_records);
+}
