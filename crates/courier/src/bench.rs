@@ -1,14 +1,283 @@
-//! `courier bench`.
+//! `courier bench`: how fast sandboxes are here, beside what this machine could do without us.
+//!
+//! Ours is measured as a user meets it: a server of its own, over its API. Each measurement is
+//! interleaved with the one that it is compared with, so that both meet the same machine.
 
+mod floor;
+mod memory;
+mod samples;
+mod service;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use crate::config::Config;
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use indicatif::ProgressBar;
+
+use self::floor::Floor;
+use self::samples::{Results, Samples};
+use self::service::{Measured, Service};
+use crate::config::{Config, TEMPLATE};
+use crate::template;
+
+/// Runs of each measurement when nobody says.
+const RUNS: u32 = 30;
+/// Runs before those that count: caches fill, files are read for the first time.
+const WARM_UP: u32 = 3;
+/// Sandboxes that are made at once in the second measurement of creation.
+const AT_ONCE: u32 = 8;
+/// A large file.
+const LARGE_BYTES: usize = 64 * 1024 * 1024;
+/// A small file.
+const SMALL_BYTES: usize = 1024;
+/// Large files are moved more rarely: one takes as long as a hundred small ones.
+const LARGE_SHARE: u32 = 5;
+/// Idle sandboxes whose memory is looked at.
+const IDLE: u32 = 4;
 
 /// Flags of `courier bench`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// How often each thing is measured
+    #[arg(long, value_name = "N", default_value_t = RUNS, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    runs: u32,
+    /// Write the results to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
 
 /// Runs `courier bench`.
-pub(crate) async fn run(_args: Args, _config: &Config) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`courier bench` is not in this build")
+pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("the comparison with runsc itself needs root: run `sudo courier bench`");
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("courier: this is a debug build; figures of `cargo build --release` are better");
+    }
+    let template = template::ensure(config, TEMPLATE).await?;
+    let floor = Floor::new(template.image(&config.templates))?;
+    let service = Service::start(config).await?;
+    let bench = Bench { service, floor, runs: args.runs, bar: ProgressBar::new(STAGES) };
+    let measured = tokio::select! {
+        measured = bench.measure() => measured,
+        signal = tokio::signal::ctrl_c() => Err(match signal {
+            Ok(()) => anyhow::anyhow!("interrupted"),
+            Err(error) => error.into(),
+        }),
+    };
+    bench.bar.finish_and_clear();
+    let stopped = bench.service.stop().await;
+    let results = measured?;
+    stopped.context("the measured server was not ended cleanly")?;
+    print!("{}", results.text());
+    if let Some(file) = args.json {
+        let text = serde_json::to_vec_pretty(&results)?;
+        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Stages of a bench, for the progress bar.
+const STAGES: u64 = 5;
+
+/// A bench under way.
+struct Bench {
+    service: Service,
+    floor: Floor,
+    runs: u32,
+    bar: ProgressBar,
+}
+
+impl Bench {
+    async fn measure(&self) -> anyhow::Result<Results> {
+        let mut results = Results {
+            cpus: std::thread::available_parallelism()?.get(),
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+            technology: self.service.technology().await?,
+            profile: if cfg!(debug_assertions) { "dev" } else { "release" },
+            measurements: Vec::new(),
+            idle_pss_bytes: 0,
+        };
+        self.create_and_kill(&mut results).await?;
+        self.create_at_once(&mut results).await?;
+        self.commands(&mut results).await?;
+        self.files(&mut results).await?;
+        results.idle_pss_bytes = self.idle_memory().await?;
+        self.bar.inc(1);
+        Ok(results)
+    }
+
+    async fn create_and_kill(&self, results: &mut Results) -> anyhow::Result<()> {
+        let (mut below, mut ours, mut kills) =
+            (Samples::default(), Samples::default(), Samples::default());
+        for run in 0..self.runs + WARM_UP {
+            let floor = tokio::task::block_in_place(|| self.floor.run(&format!("create{run}")))?;
+            let (sandbox, time) = self.create_to_output().await?;
+            let started = Instant::now();
+            self.service.kill(&sandbox).await?;
+            let kill = started.elapsed();
+            if run >= WARM_UP {
+                below.add(floor);
+                ours.add(time);
+                kills.add(kill);
+            }
+        }
+        results.add("runsc run, to the first output", &below, None);
+        let floor = Some("runsc run, to the first output");
+        results.add("create a sandbox, to the first output", &ours, floor);
+        results.add("kill a sandbox", &kills, None);
+        self.bar.inc(1);
+        Ok(())
+    }
+
+    /// Makes a sandbox and runs a program in it, until its output is there.
+    async fn create_to_output(&self) -> anyhow::Result<(Measured, Duration)> {
+        let started = Instant::now();
+        let sandbox = self.service.create().await?;
+        let mut events = sandbox.first_output().await?;
+        let elapsed = started.elapsed();
+        while events.next().await?.is_some() {}
+        Ok((sandbox, elapsed))
+    }
+
+    /// Several sandboxes at once: each one's time, and the floor's the same way.
+    async fn create_at_once(&self, results: &mut Results) -> anyhow::Result<()> {
+        let (mut below, mut ours) = (Samples::default(), Samples::default());
+        let batches = self.runs.div_ceil(AT_ONCE);
+        for batch in 0..batches {
+            below.append(tokio::task::block_in_place(|| self.floor_at_once(batch))?);
+            let creations = (0..AT_ONCE).map(|_one| self.create_to_output());
+            let mut sandboxes = Vec::new();
+            for created in futures_all(creations).await {
+                let (sandbox, time) = created?;
+                ours.add(time);
+                sandboxes.push(sandbox);
+            }
+            for sandbox in &sandboxes {
+                self.service.kill(sandbox).await?;
+            }
+        }
+        let name = format!("runsc run, {AT_ONCE} at once");
+        results.add(&name, &below, None);
+        results.add(&format!("create, {AT_ONCE} at once"), &ours, Some(&name));
+        self.bar.inc(1);
+        Ok(())
+    }
+
+    fn floor_at_once(&self, batch: u32) -> anyhow::Result<Samples> {
+        let mut samples = Samples::default();
+        std::thread::scope(|scope| {
+            let run = |one: u32| move || self.floor.run(&format!("batch{batch}x{one}"));
+            let threads: Vec<_> = (0..AT_ONCE).map(|one| scope.spawn(run(one))).collect();
+            for thread in threads {
+                let time =
+                    thread.join().map_err(|_panic| anyhow::anyhow!("a thread panicked"))??;
+                samples.add(time);
+            }
+            Ok(samples)
+        })
+    }
+
+    async fn commands(&self, results: &mut Results) -> anyhow::Result<()> {
+        let (mut host, mut exec, mut ours) =
+            (Samples::default(), Samples::default(), Samples::default());
+        let sandbox = self.service.create().await?;
+        let idle = tokio::task::block_in_place(|| self.floor.idle("exec"))?;
+        for run in 0..self.runs + WARM_UP {
+            let on_host = tokio::task::block_in_place(floor::spawn_on_host)?;
+            let by_exec = tokio::task::block_in_place(|| idle.exec())?;
+            let started = Instant::now();
+            sandbox.run().await?;
+            let time = started.elapsed();
+            if run >= WARM_UP {
+                host.add(on_host);
+                exec.add(by_exec);
+                ours.add(time);
+            }
+        }
+        self.service.kill(&sandbox).await?;
+        results.add("the program as a process of the host", &host, None);
+        results.add("runsc exec", &exec, Some("the program as a process of the host"));
+        results.add("a command in a running sandbox", &ours, Some("runsc exec"));
+        self.bar.inc(1);
+        Ok(())
+    }
+
+    async fn files(&self, results: &mut Results) -> anyhow::Result<()> {
+        let sandbox = self.service.create().await?;
+        for (size, label, runs) in [
+            (SMALL_BYTES, "1 KiB", self.runs),
+            (LARGE_BYTES, "64 MiB", self.runs.div_ceil(LARGE_SHARE)),
+        ] {
+            let content = Bytes::from(noise(size));
+            let (mut writes, mut reads) = (Samples::default(), Samples::default());
+            for run in 0..runs + WARM_UP {
+                let started = Instant::now();
+                sandbox.write("/home/user/bench", content.clone()).await?;
+                let write = started.elapsed();
+                let started = Instant::now();
+                let length = sandbox.read("/home/user/bench").await?;
+                let read = started.elapsed();
+                if length != size {
+                    bail!("a file of {size} bytes came back with {length}");
+                }
+                if run >= WARM_UP {
+                    writes.add(write);
+                    reads.add(read);
+                }
+            }
+            let bytes = u64::try_from(size).ok();
+            results.add_bytes(&format!("write a file of {label}"), &writes, (None, bytes));
+            results.add_bytes(&format!("read a file of {label}"), &reads, (None, bytes));
+        }
+        self.service.kill(&sandbox).await?;
+        self.bar.inc(1);
+        Ok(())
+    }
+
+    /// Mean of what some idle sandboxes hold, each after one command.
+    async fn idle_memory(&self) -> anyhow::Result<u64> {
+        let mut sandboxes = Vec::new();
+        for _one in 0..IDLE {
+            sandboxes.push(self.create_to_output().await?.0);
+        }
+        let total: u64 = sandboxes.iter().map(|sandbox| memory::pss_bytes(&sandbox.id)).sum();
+        for sandbox in &sandboxes {
+            self.service.kill(sandbox).await?;
+        }
+        Ok(total / u64::from(IDLE))
+    }
+}
+
+/// Waits for all, side by side on this task: what they wait for is not ours to compute.
+async fn futures_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    futures_util::future::join_all(futures).await
+}
+
+/// Bytes that do not compress: a small generator of pseudo-random numbers (xorshift).
+fn noise(size: usize) -> Vec<u8> {
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_has_the_size_asked_for_and_all_kinds_of_bytes() {
+        let bytes = noise(10_001);
+        assert_eq!(bytes.len(), 10_001);
+        assert!((0..=u8::MAX).all(|value| bytes.contains(&value)));
+    }
 }

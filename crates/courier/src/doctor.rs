@@ -111,3 +111,8 @@ fn mend(command: &str) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Where a program is on this machine, if it is installed.
+pub(crate) fn program(name: &str) -> Option<std::path::PathBuf> {
+    Host::this().program(name)
+}

@@ -6,7 +6,7 @@ mod kill;
 mod list;
 mod logs;
 mod new;
-mod remote;
+pub(crate) mod remote;
 mod shell;
 mod terminal;
 

@@ -1,0 +1,190 @@
+//! What there is to compare with: the isolation technology driven directly, and plain processes.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+/// The program of every comparison: it prints one line and ends.
+pub(crate) const PROGRAM: [&str; 2] = ["/bin/echo", "hello"];
+/// What keeps a comparison sandbox open for `runsc exec`.
+const IDLE: [&str; 2] = ["/bin/sleep", "infinity"];
+/// How the launcher runs runsc, too; without its cgroup, namespaces and disk, which are ours.
+const FLAGS: [&str; 4] =
+    ["-network=none", "-directfs=false", "-ignore-cgroups", "-platform=systrap"];
+
+/// Starts and ends sandboxes by runsc itself, on a template's image.
+#[derive(Debug)]
+pub(crate) struct Floor {
+    runsc: PathBuf,
+    folder: tempfile::TempDir,
+    image: PathBuf,
+}
+
+/// An idle sandbox of runsc's own.
+#[derive(Debug)]
+pub(crate) struct Idle<'a> {
+    floor: &'a Floor,
+    id: String,
+}
+
+impl Floor {
+    /// Prepares the comparison.
+    ///
+    /// # Errors
+    /// There is no runsc, or no room for its files.
+    pub(crate) fn new(image: PathBuf) -> anyhow::Result<Self> {
+        let runsc = crate::doctor::program("runsc")
+            .context("runsc is not installed: see `courier doctor`")?;
+        let folder = tempfile::tempdir().context("a temporary folder cannot be made")?;
+        std::fs::create_dir(folder.path().join("rootfs"))?;
+        Ok(Self { runsc, folder, image })
+    }
+
+    /// Time from starting `runsc run` until the program's output is there.
+    ///
+    /// # Errors
+    /// runsc failed.
+    pub(crate) fn run(&self, id: &str) -> anyhow::Result<Duration> {
+        let bundle = self.bundle(id, &PROGRAM)?;
+        let started = Instant::now();
+        let mut command = self.command();
+        let mut child = command.args(["run", "-bundle"]).arg(&bundle).arg(id).spawn()?;
+        let first = first_output(&mut child);
+        let elapsed = started.elapsed();
+        let status = child.wait()?;
+        if !status.success() {
+            bail!("`runsc run` failed ({status}): {}", tail(child));
+        }
+        first?;
+        Ok(elapsed)
+    }
+
+    /// Starts a sandbox that does nothing.
+    ///
+    /// # Errors
+    /// runsc failed.
+    pub(crate) fn idle(&self, id: &str) -> anyhow::Result<Idle<'_>> {
+        let bundle = self.bundle(id, &IDLE)?;
+        let mut command = self.command();
+        let status = command
+            .args(["run", "-detach", "-bundle"])
+            .arg(&bundle)
+            .arg(id)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()?;
+        if !status.success() {
+            bail!("`runsc run -detach` failed ({status})");
+        }
+        Ok(Idle { floor: self, id: id.to_owned() })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.runsc);
+        command.arg("--root").arg(self.folder.path().join("state")).args(FLAGS);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn bundle(&self, id: &str, program: &[&str]) -> anyhow::Result<PathBuf> {
+        let bundle = self.folder.path().join(id);
+        std::fs::create_dir_all(&bundle)?;
+        let rootfs = self.folder.path().join("rootfs");
+        let config = configuration(&rootfs, &self.image, program);
+        std::fs::write(bundle.join("config.json"), serde_json::to_vec(&config)?)?;
+        Ok(bundle)
+    }
+}
+
+impl Idle<'_> {
+    /// Time of one `runsc exec`, from its start to its end.
+    ///
+    /// # Errors
+    /// runsc failed.
+    pub(crate) fn exec(&self) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        let output = self.floor.command().arg("exec").arg(&self.id).args(PROGRAM).output()?;
+        let elapsed = started.elapsed();
+        if !output.status.success() {
+            bail!("`runsc exec` failed: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(elapsed)
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        let mut command = self.floor.command();
+        // What is left then is in a temporary folder, and its process is told below.
+        match command.args(["delete", "-force", &self.id]).output() {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => {
+                eprintln!("courier: `runsc delete`: {}", String::from_utf8_lossy(&output.stderr));
+            }
+            Err(error) => eprintln!("courier: `runsc delete`: {error}"),
+        }
+    }
+}
+
+/// Time of the program as a plain process of the host.
+///
+/// # Errors
+/// It cannot be started.
+pub(crate) fn spawn_on_host() -> anyhow::Result<Duration> {
+    let [program, argument] = PROGRAM;
+    let started = Instant::now();
+    let output = Command::new(program).arg(argument).stdin(Stdio::null()).output()?;
+    let elapsed = started.elapsed();
+    if !output.status.success() {
+        bail!("{program} failed on the host ({})", output.status);
+    }
+    Ok(elapsed)
+}
+
+fn first_output(child: &mut Child) -> anyhow::Result<()> {
+    let mut output = child.stdout.take().context("standard output is piped")?;
+    let mut first = [0; 1];
+    output.read_exact(&mut first).context("the program printed nothing")?;
+    Ok(())
+}
+
+fn tail(child: Child) -> String {
+    let mut text = String::new();
+    if let Some(mut error) = child.stderr {
+        // The status has told the failure; this is only more of it.
+        let _unread = error.read_to_string(&mut text);
+    }
+    text
+}
+
+/// The same root file system and the same view as in our sandboxes; the overlay in memory is the
+/// cheapest that there is.
+fn configuration(rootfs: &Path, image: &Path, program: &[&str]) -> Value {
+    let namespaces = ["pid", "network", "ipc", "uts", "mount"].map(|kind| json!({ "type": kind }));
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "user": {"uid": 0, "gid": 0},
+            "args": program,
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "cwd": "/",
+        },
+        "root": {"path": rootfs, "readonly": false},
+        "hostname": "sandbox",
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+        ],
+        "linux": {"namespaces": namespaces},
+        "annotations": {
+            "dev.gvisor.spec.rootfs.type": "erofs",
+            "dev.gvisor.spec.rootfs.source": image,
+            "dev.gvisor.spec.rootfs.overlay": "memory",
+        },
+    })
+}

@@ -1,0 +1,44 @@
+//! How much memory sandboxes hold.
+
+use std::fs;
+
+/// Proportional set size, in bytes, of every process that is in a cgroup of the sandbox: pages that
+/// processes share are counted once, in parts. Needs root.
+pub(crate) fn pss_bytes(sandbox: &str) -> u64 {
+    let Ok(processes) = fs::read_dir("/proc") else { return 0 };
+    processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| is_in(*pid, sandbox))
+        .map(pss_of)
+        .sum()
+}
+
+fn is_in(pid: u32, sandbox: &str) -> bool {
+    // A process that has ended in the meantime holds nothing.
+    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    cgroups.lines().any(|line| line.rsplit('/').next() == Some(sandbox))
+}
+
+fn pss_of(pid: u32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    pss_in(&rollup).unwrap_or(0)
+}
+
+fn pss_in(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proportional_size_is_read_and_not_one_of_its_parts() {
+        let rollup = "00400000-7ffd [rollup]\nRss:  900 kB\nPss:   12 kB\nPss_Anon:  3 kB\n";
+        assert_eq!(pss_in(rollup), Some(12 * 1024));
+        assert_eq!(pss_in(""), None);
+    }
+}
