@@ -1,0 +1,181 @@
+//! A driver whose machines are tasks of this process, with guests that behave as a test wants.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use courier_driver::{Driver, DriverError, Ended, Machine, MachineSpec};
+use courier_node::{Builds, Capacity, LocalNode, NodeConfig, system_clock};
+use courier_types::{
+    AccessToken, EndReason, Isolation, Limits, SandboxId, SandboxSpec, Timestamp, Usage,
+};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use tokio::task::JoinHandle;
+
+use crate::guest::{self, Manner};
+
+/// The template of every test.
+pub(crate) const BUILD: &str = "base";
+
+/// The one build that there is.
+struct OneBuild;
+
+impl Builds for OneBuild {
+    fn image(&self, build: &str) -> Option<PathBuf> {
+        (build == BUILD).then(|| PathBuf::from("/image"))
+    }
+
+    fn list(&self) -> Vec<String> {
+        vec![BUILD.to_owned()]
+    }
+}
+
+#[derive(Debug)]
+struct Alive {
+    guest: JoinHandle<()>,
+    host: OwnedFd,
+    life: Option<OwnedFd>,
+    gone: OwnedFd,
+    found: EndReason,
+}
+
+/// The driver.
+#[derive(Debug)]
+pub(crate) struct TestDriver {
+    manner: Manner,
+    /// How long making a machine takes.
+    pub(crate) make_time: Duration,
+    machines: Mutex<HashMap<SandboxId, Alive>>,
+    /// How often a machine was destroyed.
+    pub(crate) destroyed: AtomicUsize,
+    /// The deadlines that it was told last.
+    pub(crate) deadlines: Mutex<HashMap<SandboxId, Timestamp>>,
+}
+
+impl TestDriver {
+    pub(crate) fn new(manner: Manner) -> Self {
+        Self {
+            manner,
+            make_time: Duration::ZERO,
+            machines: Mutex::default(),
+            destroyed: AtomicUsize::new(0),
+            deadlines: Mutex::default(),
+        }
+    }
+
+    /// Machines that are there.
+    pub(crate) fn count(&self) -> usize {
+        self.machines.lock().unwrap().len()
+    }
+
+    /// Lets a machine's guest close its end, while the machine goes on.
+    pub(crate) fn hang_up(&self, id: &SandboxId) {
+        self.machines.lock().unwrap().get(id).unwrap().guest.abort();
+    }
+
+    /// Lets a machine end by itself, for a reason that the driver will find.
+    pub(crate) fn crash(&self, id: &SandboxId, found: EndReason) {
+        let mut machines = self.machines.lock().unwrap();
+        let machine = machines.get_mut(id).unwrap();
+        machine.guest.abort();
+        machine.found = found;
+        machine.life = None;
+    }
+}
+
+fn pair() -> (OwnedFd, OwnedFd) {
+    let flags = SocketFlags::CLOEXEC;
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
+}
+
+#[async_trait]
+impl Driver for TestDriver {
+    fn isolation(&self) -> Isolation {
+        Isolation::Fake
+    }
+
+    fn technology(&self) -> String {
+        "tasks".to_owned()
+    }
+
+    async fn create(&self, spec: &MachineSpec) -> Result<Machine, DriverError> {
+        tokio::time::sleep(self.make_time).await;
+        if self.manner == Manner::NoMachine {
+            return Err(DriverError::NotStarted { id: spec.id.clone(), why: "no".to_owned() });
+        }
+        let (host, inside) = pair();
+        let (life, gone) = pair();
+        let machine = Alive {
+            guest: tokio::spawn(guest::run(inside, self.manner)),
+            host,
+            life: Some(life),
+            gone,
+            found: EndReason::Requested,
+        };
+        self.deadlines.lock().unwrap().insert(spec.id.clone(), spec.deadline);
+        self.machines.lock().unwrap().insert(spec.id.clone(), machine);
+        self.attach(&spec.id).await
+    }
+
+    async fn attach(&self, id: &SandboxId) -> Result<Machine, DriverError> {
+        let machines = self.machines.lock().unwrap();
+        let machine = machines.get(id).ok_or_else(|| DriverError::NotFound { id: id.clone() })?;
+        Ok(Machine {
+            id: id.clone(),
+            channel: machine.host.try_clone().unwrap(),
+            gone: machine.gone.try_clone().unwrap(),
+        })
+    }
+
+    async fn set_deadline(&self, id: &SandboxId, deadline: Timestamp) -> Result<(), DriverError> {
+        self.deadlines.lock().unwrap().insert(id.clone(), deadline);
+        Ok(())
+    }
+
+    async fn destroy(&self, id: &SandboxId) -> Result<Ended, DriverError> {
+        let machine = self.machines.lock().unwrap().remove(id);
+        let machine = machine.ok_or_else(|| DriverError::NotFound { id: id.clone() })?;
+        machine.guest.abort();
+        self.destroyed.fetch_add(1, Ordering::SeqCst);
+        let usage = Usage { cpu_micros: 7, ..Usage::default() };
+        Ok(Ended { reason: machine.found, usage, log: "the log".to_owned() })
+    }
+
+    async fn list(&self) -> Result<Vec<SandboxId>, DriverError> {
+        Ok(self.machines.lock().unwrap().keys().cloned().collect())
+    }
+
+    async fn usage(&self, id: &SandboxId) -> Result<Usage, DriverError> {
+        match self.machines.lock().unwrap().contains_key(id) {
+            true => Ok(Usage { memory_bytes: 42, ..Usage::default() }),
+            false => Err(DriverError::NotFound { id: id.clone() }),
+        }
+    }
+}
+
+/// A node with short deadlines over a driver.
+pub(crate) fn node(driver: Arc<TestDriver>) -> LocalNode {
+    let capacity = Capacity { max_sandboxes: 8, ..Capacity::default() };
+    let mut config = NodeConfig::new(Arc::new(OneBuild), capacity);
+    config.make_deadline = Duration::from_secs(5);
+    config.ready_deadline = Duration::from_millis(500);
+    config.answer_deadline = Duration::from_millis(300);
+    LocalNode::new(driver, config)
+}
+
+/// A spec that lives for an hour.
+pub(crate) fn spec(number: u8, token: Option<&str>) -> SandboxSpec {
+    SandboxSpec {
+        id: SandboxId::from_random([number; 20]),
+        build: BUILD.to_owned(),
+        limits: Limits::default(),
+        deadline: system_clock()().plus(Duration::from_secs(3_600)),
+        env: [("A".to_owned(), "1".to_owned())].into(),
+        access_token: token.map(|token| AccessToken::new(token.to_owned())),
+        template: BUILD.to_owned(),
+    }
+}
