@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Limited};
 
 use crate::context::Context;
 use crate::http::{self as answers, Request, Response};
-use crate::rpc;
+use crate::{files, filesystem, rpc};
 
 /// Answers one request.
 pub(crate) async fn route(context: Arc<Context>, request: Request) -> Response {
@@ -20,8 +20,12 @@ pub(crate) async fn route(context: Arc<Context>, request: Request) -> Response {
         }
         (&Method::GET, "/envs") => answers::json(StatusCode::OK, &context.settings().env_vars),
         (&Method::POST, INIT_PATH) => init(&context, request).await,
+        (_, files::FILES_PATH | files::COMPOSE_PATH) => files::handle(&context, request).await,
         (_, path) => match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
-            Some(("process.Process" | "filesystem.Filesystem", _)) => rpc::unknown_method(path),
+            Some(("filesystem.Filesystem", method)) => {
+                filesystem::service::serve(context, method, request).await
+            }
+            Some(("process.Process", _)) => rpc::unknown_method(path),
             _ => answers::error(StatusCode::NOT_FOUND, &format!("{path} does not exist")),
         },
     }

@@ -94,6 +94,12 @@ impl Sink {
         self.settle().await
     }
 
+    /// Waits for what is being written, after an error elsewhere.
+    pub(crate) async fn abandon(mut self) {
+        // The error that is told is the first one.
+        let _ = self.settle().await;
+    }
+
     /// Begins to write the batch, once the one before it is written.
     async fn flush(&mut self) -> Result<(), FilesystemError> {
         self.settle().await?;

@@ -101,8 +101,9 @@ impl Uploads<'_> {
     async fn raw(mut self, incoming: &mut Incoming) -> Result<Vec<Written>, FilesError> {
         let path = self.path.take().ok_or(FilesError::NoPath)?;
         let (path, mut sink) = self.begin(&path)?;
-        while let Some(bytes) = incoming.next().await? {
-            sink.write(bytes).await?;
+        if let Err(error) = fill(&mut sink, incoming).await {
+            sink.abandon().await;
+            return Err(error);
         }
         self.end(path, sink).await?;
         Ok(self.written)
@@ -114,10 +115,25 @@ impl Uploads<'_> {
         incoming: &mut Incoming,
     ) -> Result<Vec<Written>, FilesError> {
         let mut current = None;
+        let taken = self.take_parts(&mut parser, incoming, &mut current).await;
+        if let Some((_, sink)) = current.take() {
+            sink.abandon().await;
+        }
+        taken?;
+        Ok(self.written)
+    }
+
+    /// Writes the files of a form; the one that is being written is `current`.
+    async fn take_parts(
+        &mut self,
+        parser: &mut Multipart,
+        incoming: &mut Incoming,
+        current: &mut Option<(PathBuf, Sink)>,
+    ) -> Result<(), FilesError> {
         loop {
             while let Some(event) = parser.next_event()? {
-                match (event, &mut current) {
-                    (Event::Part(disposition), _) => current = self.begin_part(&disposition)?,
+                match (event, &mut *current) {
+                    (Event::Part(disposition), _) => *current = self.begin_part(&disposition)?,
                     (Event::Data(bytes), Some((_, sink))) => sink.write(bytes).await?,
                     // Of a field that is no file.
                     (Event::Data(_), None) => {}
@@ -130,11 +146,9 @@ impl Uploads<'_> {
             }
             match incoming.next().await? {
                 Some(bytes) => parser.push(bytes),
-                None => break,
+                None => return Ok(parser.finish()?),
             }
         }
-        parser.finish()?;
-        Ok(self.written)
     }
 
     fn begin_part(
@@ -172,4 +186,12 @@ impl Uploads<'_> {
         self.written.push(Written::new(&path, &self.metadata));
         Ok(())
     }
+}
+
+/// Writes all of a body.
+async fn fill(sink: &mut Sink, incoming: &mut Incoming) -> Result<(), FilesError> {
+    while let Some(bytes) = incoming.next().await? {
+        sink.write(bytes).await?;
+    }
+    Ok(())
 }

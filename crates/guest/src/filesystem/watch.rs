@@ -153,6 +153,3 @@ pub(crate) fn refuse_network_mount(path: &Path) -> Result<(), FilesystemError> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

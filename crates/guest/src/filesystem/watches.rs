@@ -80,6 +80,12 @@ impl Watches {
         slot.map_err(|_full| FilesystemError::TooManyWatches)
     }
 
+    /// How many more watches there may be.
+    #[cfg(test)]
+    pub(super) fn free_slots(&self) -> usize {
+        self.slots.available_permits()
+    }
+
     /// Lets [`Self::directory_made`] know of a tree.
     pub(super) fn enlist(&self, tree: &Arc<Tree>) {
         let mut trees = lock(&self.trees);
@@ -136,7 +142,8 @@ impl Watches {
         }));
         // Held until the watcher is in the map, so that it cannot expire before.
         let mut polled = lock(&self.polled);
-        let (watches, shared, expiring) = (Arc::downgrade(self), Arc::clone(&state), id.clone());
+        let (watches, shared, expiring) =
+            (Arc::downgrade(self), Arc::downgrade(&state), id.clone());
         let collector = tokio::spawn(async move {
             collect(&shared, &readiness).await;
             if let Some(watches) = watches.upgrade() {
@@ -206,17 +213,19 @@ impl PolledState {
 
 /// Takes events in as they come, so that a tree stays complete between polls, until nobody has
 /// polled it for [`POLL_IDLE_MAX`].
-async fn collect(state: &Mutex<PolledState>, readiness: &AsyncFd<Arc<Tree>>) {
-    loop {
-        let expires_at = lock(state).polled_at + POLL_IDLE_MAX;
+async fn collect(state: &Weak<Mutex<PolledState>>, readiness: &AsyncFd<Arc<Tree>>) {
+    let polled_at = || state.upgrade().map(|state| lock(&state).polled_at);
+    // Nothing is held while it waits, so that a removed watcher is gone at once.
+    while let Some(polled_at) = polled_at() {
         tokio::select! {
             ready = readiness.readable() => match ready {
                 Ok(mut ready) => ready.clear_ready(),
                 Err(_runtime_gone) => return,
             },
-            () = tokio::time::sleep_until(expires_at) => {}
+            () = tokio::time::sleep_until(polled_at + POLL_IDLE_MAX) => {}
         }
-        let mut state = lock(state);
+        let Some(state) = state.upgrade() else { return };
+        let mut state = lock(&state);
         if state.polled_at.elapsed() >= POLL_IDLE_MAX {
             return;
         }
@@ -271,9 +280,16 @@ async fn send_waiting(
     }
 }
 
+#[expect(unsafe_code, reason = "tokio cannot see that a descriptor stays the same")]
 fn readiness(watch: &Watch) -> Result<AsyncFd<Arc<Tree>>, FilesystemError> {
-    AsyncFd::with_interest(Arc::clone(watch.tree()), tokio::io::Interest::READABLE)
-        .map_err(|source| FilesystemError::io("watch", watch.tree().path(), source))
+    let tree = Arc::clone(watch.tree());
+    // SAFETY: a tree owns its inotify descriptor and never gives it away or closes it before it is
+    // dropped, and the `Arc` in the `AsyncFd` keeps the tree as long as the registration.
+    let registered =
+        unsafe { AsyncFd::register_with_interest(tree, tokio::io::Interest::READABLE) };
+    registered.map_err(|error| {
+        FilesystemError::io("watch", watch.tree().path(), std::io::Error::from(error))
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
