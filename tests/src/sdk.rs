@@ -71,7 +71,8 @@ fn interpreter(server: &Server, mode: Mode<'_>, program: &Path) -> Command {
         }
         Mode::Domain { dns, domain } => {
             let folder = server.data.parent().expect("a data folder is in a folder");
-            let authority = folder.join("data").join("ca.pem");
+            let name = domain.split(':').next().unwrap_or(domain);
+            let authority = server.data.join("ca").join(name).join("ca.pem");
             let mut command = dns.command(folder, program);
             command.env_clear().env("E2B_DOMAIN", domain).env("COURIER_TEST_MODE", "domain");
             command.env("NODE_EXTRA_CA_CERTS", &authority).env("SSL_CERT_FILE", &authority);

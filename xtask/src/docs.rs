@@ -11,13 +11,34 @@ use crate::tree::{File, Tree};
 const LIMITS: [LimitRange; 5] =
     [Limits::MEMORY_MIB, Limits::CPU_MILLIS, Limits::PIDS, Limits::DISK_MIB, Limits::OPEN_FILES];
 
+/// The page whose every claim has a named test.
+const CLAIMS: &str = "docs/containment.md";
+
 pub(crate) fn check(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for file in tree.files.iter().filter(|file| file.path.ends_with(".md")) {
         findings.extend(links(&file.text).into_iter().filter_map(|l| broken(tree, file, &l)));
     }
     findings.extend(limits(tree.text("README.md")?));
+    findings.extend(tests(tree, CLAIMS, tree.text(CLAIMS)?));
     Ok(findings)
+}
+
+/// Every test that a page of claims names must exist.
+fn tests(tree: &Tree, page: &str, text: &str) -> Vec<Finding> {
+    let names = text.split('`').skip(1).step_by(2).filter(|word| is_test_name(word));
+    let exists = |name: &&str| {
+        let function = format!("fn {name}(");
+        tree.files.iter().any(|f| f.path.ends_with(".rs") && f.text.contains(&function))
+    };
+    let missing = names.filter(|name| !exists(name));
+    missing.map(|name| format!("{page}: test {name} does not exist")).collect()
+}
+
+/// A test's name is a sentence: at least four words.
+fn is_test_name(word: &str) -> bool {
+    word.matches('_').count() >= 3
+        && word.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
 }
 
 /// Targets of `[text](target)` outside code blocks.
@@ -116,6 +137,14 @@ mod tests {
         assert_eq!(links(page), ["docs/a.md#b-c"]);
         assert_eq!(resolve("docs/x/y.md", "../a.md"), "docs/a.md");
         assert_eq!(anchors("## B, c: `d`").next().as_deref(), Some("b-c-d"));
+    }
+
+    #[test]
+    fn a_claim_with_a_test_that_does_not_exist_is_found() {
+        let file = File { path: "a.rs".to_owned(), text: "fn a_b_c_d() {}".to_owned() };
+        let tree = Tree { root: PathBuf::new(), files: vec![file] };
+        assert!(tests(&tree, "page", "| `a_b_c_d` | `memory_mib` |").is_empty());
+        assert_eq!(tests(&tree, "page", "| `a_b_c_e` |").len(), 1);
     }
 
     #[test]
