@@ -23,8 +23,9 @@ const OVERHEAD_MIB: u64 = 64;
 /// Host tasks beyond the guest's own. `pids.max` is only the second fence: the guest's own
 /// `RLIMIT_NPROC` is enforced by the Sentry, and a Sentry that meets `pids.max` dies.
 const PIDS_BASE: u64 = 1_024;
-/// Host tasks per guest task: its stub thread, the stub's process, and users beside root inside.
-const PIDS_FACTOR: u64 = 4;
+/// Host tasks per guest task: a process and a thread each for two busy users inside, and as many
+/// again for those that are just dying.
+const PIDS_FACTOR: u64 = 8;
 /// Scheduling period in microseconds; the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
 /// How long a dying cgroup may still have tasks after its namespace is gone.

@@ -28,6 +28,9 @@ use crate::{record, walls};
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// Longest wait at once: the wall clock may be set while a keeper waits for a deadline.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long a sandbox whose guest has closed its channel may take to end by itself when somebody
+/// wants it destroyed: so the cause is told (memory, a crash) and not just that it was asked for.
+const OWN_END_PATIENCE: Duration = Duration::from_secs(1);
 /// Stack of a keeper's thread, which calls little.
 const STACK: usize = 256 * 1024;
 
@@ -160,6 +163,15 @@ impl Sandbox {
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// True when the guest has closed its end of the channel.
+    fn guest_has_left(&self) -> bool {
+        let state = self.lock();
+        let Phase::Running(running) = &state.phase else { return false };
+        let mut polled = [PollFd::new(&running.channel, PollFlags::RDHUP)];
+        let now = rustix::time::Timespec::default();
+        rustix::event::poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 
     /// True when nothing but the record is left.
@@ -352,7 +364,11 @@ fn until_end(sandbox: &Sandbox, live: &Live) -> Option<How> {
             (state.deadline_micros, state.destroy)
         };
         if destroy {
-            return Some(How::Requested);
+            return if sandbox.guest_has_left() {
+                await_own_end(live)
+            } else {
+                Some(How::Requested)
+            };
         }
         if now_micros() >= deadline {
             return Some(How::Timeout);
@@ -366,6 +382,19 @@ fn until_end(sandbox: &Sandbox, live: &Live) -> Option<How> {
             }
         }
     }
+}
+
+/// Gives a sandbox without a guest a moment to end.
+fn await_own_end(live: &Live) -> Option<How> {
+    let until = now_micros().saturating_add(micros(OWN_END_PATIENCE));
+    while now_micros() < until {
+        match wait(&[&live.pidfd], until) {
+            Ok(woken) if woken.first() == Some(&true) => return None,
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    Some(How::Requested)
 }
 
 /// How a sandbox ended that nobody ended: from the box's last report, and the kernel's count.
