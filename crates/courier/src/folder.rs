@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 const FOLDER_MODE: u32 = 0o755;
 /// Mode of what is secret or nobody's business.
 const PRIVATE_MODE: u32 = 0o600;
+/// Mode of what is for everybody.
+const PUBLIC_MODE: u32 = 0o644;
 /// Nothing that this module reads is longer.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
@@ -53,9 +55,15 @@ impl Folder {
         self.0.join("courier.db")
     }
 
-    /// The private CA of a domain.
-    pub(crate) fn ca(&self, domain: &str) -> PathBuf {
-        self.0.join("ca").join(domain)
+    /// The folder of a domain's private CA; it is made where it is not there.
+    pub(crate) fn ca(&self, domain: &str) -> anyhow::Result<PathBuf> {
+        let all = self.0.join("ca");
+        let own = all.join(domain);
+        for folder in [&all, &own] {
+            make_public_folder(folder)
+                .with_context(|| format!("{} cannot be made", folder.display()))?;
+        }
+        Ok(own)
     }
 
     /// The API key made at the first start.
@@ -110,7 +118,7 @@ impl Folder {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o644)
+            .mode(PUBLIC_MODE)
             .open(&path)
             .with_context(|| {
                 format!(
@@ -147,7 +155,7 @@ pub(crate) struct ServerLock {
 impl ServerLock {
     /// Tells other commands where the server answers, until the lock is dropped.
     pub(crate) fn announce(&self, info: &ServerInfo) -> anyhow::Result<()> {
-        write_atomically(&self.info, &serde_json::to_vec(info)?, 0o644)
+        write_public(&self.info, &serde_json::to_vec(info)?)
     }
 }
 
@@ -161,6 +169,21 @@ impl Drop for ServerLock {
     }
 }
 
+/// Writes a file that everybody may read; it is there whole or not at all.
+pub(crate) fn write_public(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    write_atomically(path, content, PUBLIC_MODE)
+}
+
+/// Makes a folder that everybody may look into, whatever the umask. One that is there stays as it
+/// is, as does the one above.
+fn make_public_folder(path: &Path) -> std::io::Result<()> {
+    match std::fs::create_dir(path) {
+        Ok(()) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(FOLDER_MODE)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes a file that only its owner may read; it is there whole or not at all.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     write_atomically(path, content, PRIVATE_MODE)
@@ -171,6 +194,8 @@ fn write_atomically(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()
     let write = || -> std::io::Result<()> {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&draft)?;
+        // Whatever the umask, and whoever left a draft with another mode.
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
         file.write_all(content)?;
         file.sync_all()?;
         std::fs::rename(&draft, path)
@@ -222,7 +247,6 @@ mod tests {
 
     #[test]
     fn a_private_file_is_readable_by_its_owner_only() {
-        use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("api-key");
         write_private(&path, b"e2b_00").unwrap();

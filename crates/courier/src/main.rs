@@ -36,9 +36,11 @@ Examples:
   courier sandbox exec ID -- ls -l /        run a command in a running sandbox
   courier doctor                            what this machine has and what it lacks";
 
-/// Runs untrusted code in sandboxes of its own.
+/// What `courier --help` begins with.
+const ABOUT: &str = "Run untrusted code, each piece in a sandbox of its own";
+
 #[derive(Debug, Parser)]
-#[command(name = "courier", version, about, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "courier", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -105,5 +107,58 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// The help of a subcommand, 100 columns wide whatever the terminal.
+    fn help(path: &[&str]) -> String {
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        let mut found = &mut command;
+        for name in path {
+            found = found.find_subcommand_mut(name).unwrap();
+        }
+        found.clone().term_width(100).render_long_help().to_string()
+    }
+
+    #[test]
+    fn the_help_reads_well() {
+        let all: [&[&str]; 11] = [
+            &[],
+            &["run"],
+            &["serve"],
+            &["sandbox"],
+            &["sandbox", "ls"],
+            &["sandbox", "new"],
+            &["sandbox", "exec"],
+            &["sandbox", "shell"],
+            &["sandbox", "cp"],
+            &["sandbox", "logs"],
+            &["sandbox", "kill"],
+        ];
+        for path in all {
+            insta::assert_snapshot!(format!("help_{}", path.join("_")), help(path));
+        }
+    }
+
+    #[test]
+    fn mistakes_on_the_command_line_are_told_with_the_way_out() {
+        let lines: [&[&str]; 8] = [
+            &["courier", "run"],
+            &["courier", "run", "--lang", "cobol", "x"],
+            &["courier", "run", "--timeout", "soon", "x.py"],
+            &["courier", "run", "--cpus", "many", "x.py"],
+            &["courier", "run", "--env", "NOVALUE", "x.py"],
+            &["courier", "run", "--keep", "--local", "x.py"],
+            &["courier", "sandbox", "kill"],
+            &["courier", "sandbox", "exec", "nonsense", "--", "ls"],
+        ];
+        let told: Vec<String> = lines
+            .into_iter()
+            .map(|line| {
+                let error = Cli::try_parse_from(line).unwrap_err();
+                format!("$ {}\n{error}", line.join(" "))
+            })
+            .collect();
+        insta::assert_snapshot!(told.join("\n"));
     }
 }

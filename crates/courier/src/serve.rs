@@ -81,7 +81,7 @@ async fn bind(
     let plain = Listener::bind(listen, None).await?;
     let mut bound = Bound { plain: plain.address()?, listeners: vec![plain], tls: None };
     if let Some((domain, address)) = tls {
-        let tls = ca::open(&folder.ca(&domain.name), &domain.name, SystemTime::now())?;
+        let tls = ca::open(&folder.ca(&domain.name)?, &domain.name, SystemTime::now())?;
         let listener = Listener::bind(address, Some(tls.config)).await?;
         bound.tls = Some((tls.ca_file, listener.address()?));
         bound.listeners.push(listener);

@@ -3,7 +3,6 @@
 //! The CA may sign names below its domain only (name constraints), so that trusting it trusts it
 //! with nothing else. The server's own certificate lives in memory and is made anew at each start.
 
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -37,35 +36,35 @@ pub(crate) struct Tls {
 /// the domain and every name right below it.
 pub(crate) fn open(dir: &Path, domain: &str, now: SystemTime) -> anyhow::Result<Tls> {
     let ca_file = dir.join("ca.pem");
-    let key = ca_key(&dir.join("ca.key"), dir)
+    let (key, age) = ca_key(&dir.join("ca.key"))
         .with_context(|| format!("the private CA in {} cannot be used", dir.display()))?;
     let params = ca_params(domain, now);
-    if !ca_file.exists() {
+    if age == Age::New || !ca_file.exists() {
         let certificate = params.self_signed(&key).context("the private CA cannot be signed")?;
-        folder::write_private(&ca_file, certificate.pem().as_bytes())?;
-        make_public(&ca_file)?;
+        folder::write_public(&ca_file, certificate.pem().as_bytes())?;
     }
     let config = server_config(&Issuer::new(params, key), domain, now)?;
     Ok(Tls { ca_file, config: Arc::new(config) })
 }
 
-/// Reads the CA's key, or makes one.
-fn ca_key(path: &Path, dir: &Path) -> anyhow::Result<KeyPair> {
-    if let Some(pem) = folder::read_small(path)? {
-        return KeyPair::from_pem(&pem).with_context(|| {
-            format!("{} is not a private key; delete the folder to make a new CA", path.display())
-        });
-    }
-    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
-    let key = KeyPair::generate()?;
-    folder::write_private(path, key.serialize_pem().as_bytes())?;
-    Ok(key)
+/// Whether a key was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    Old,
+    New,
 }
 
-/// A CA's certificate is for everybody to read.
-fn make_public(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    Ok(std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))?)
+/// Reads the CA's key, or makes one.
+fn ca_key(path: &Path) -> anyhow::Result<(KeyPair, Age)> {
+    if let Some(pem) = folder::read_small(path)? {
+        let key = KeyPair::from_pem(&pem).with_context(|| {
+            format!("{} is not a private key; delete the folder to make a new CA", path.display())
+        })?;
+        return Ok((key, Age::Old));
+    }
+    let key = KeyPair::generate()?;
+    folder::write_private(path, key.serialize_pem().as_bytes())?;
+    Ok((key, Age::New))
 }
 
 /// What the CA's certificate says: always the same for a domain, but for its dates.
