@@ -10,7 +10,7 @@ use crate::Finding;
 use crate::tree::Tree;
 
 /// The only crates that run with root's privileges may rest on.
-const LAUNCHER_MAY_USE: &[&str] = &["rustix", "serde", "serde_json"];
+const LAUNCHER_MAY_USE: &[&str] = &["libc", "rustix", "serde", "serde_json"];
 
 /// Crates that never do I/O, and what they must therefore not depend on.
 const PURE: &[&str] = &["courier-types", "courier-lifecycle", "courier-protocol"];
