@@ -55,6 +55,9 @@ pub(crate) enum DriverFailure {
     /// The driver says why.
     #[error(transparent)]
     Driver(#[from] DriverError),
+    /// The sandbox was to end before its turn came.
+    #[error("the sandbox was to end before it was made")]
+    Doomed,
     /// It took too long.
     #[error("the driver did not answer within {} s", after.as_secs())]
     Late {
@@ -103,6 +106,7 @@ impl Failure {
                     | DriverError::Launcher(_)
                     | DriverError::Host { .. },
                 )
+                | DriverFailure::Doomed
                 | DriverFailure::Late { .. } => None,
             },
             Self::Guest(_) => None,

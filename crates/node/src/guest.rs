@@ -38,6 +38,10 @@ const FRAME_BYTES: u32 = 1_024 * 1_024;
 /// Most bytes of an answer's headers.
 const HEADERS_LIMIT_BYTES: u32 = 64 * 1_024;
 
+/// Cancelled streams that are remembered: the guest may still send to them in good faith, and what
+/// comes for a forgotten one would end the connection. Eight generations of requests.
+const CANCELLED_LIMIT: usize = 8 * REQUESTS_LIMIT;
+
 /// Most bytes that wait to be sent in one stream.
 const SEND_BUFFER_BYTES: usize = 1_024 * 1_024;
 
@@ -103,6 +107,7 @@ impl Guest {
             .max_frame_size(FRAME_BYTES)
             .max_header_list_size(HEADERS_LIMIT_BYTES)
             .max_send_buf_size(SEND_BUFFER_BYTES)
+            .max_concurrent_reset_streams(CANCELLED_LIMIT)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_DEADLINE)
             .handshake::<_, Body>(TokioIo::new(stream))

@@ -8,6 +8,7 @@ use courier_driver::{Driver, DriverError};
 use courier_lifecycle::sandbox::{Origin, State};
 use courier_protocol::node::{Body, Node, NodeError, NodeInfo, Report};
 use courier_types::{AccessToken, EndReason, SandboxId, SandboxSpec, Timestamp, Usage};
+use tokio::sync::Semaphore;
 
 use crate::admission::HostMemory;
 use crate::config::NodeConfig;
@@ -49,8 +50,9 @@ impl LocalNode {
     /// A node over a driver. Must be used within a tokio runtime.
     #[must_use]
     pub fn new(driver: Arc<dyn Driver>, config: NodeConfig) -> Self {
-        let context =
-            Context { driver, config, reports: Reports::default(), registry: Registry::default() };
+        let making = Semaphore::new(config.making_limit.clamp(1, Semaphore::MAX_PERMITS));
+        let (reports, registry) = (Reports::default(), Registry::default());
+        let context = Context { driver, config, reports, registry, making };
         Self { context: Arc::new(context) }
     }
 
@@ -209,7 +211,9 @@ impl Node for LocalNode {
                 match jobs::move_deadline(self.context.driver.as_ref(), id, deadline).await {
                     Ok(()) => Ok(()),
                     Err(DriverFailure::Driver(error)) => Err(node_error(error)),
-                    Err(late @ DriverFailure::Late { .. }) => Err(NodeError::Node(late.into())),
+                    Err(other @ (DriverFailure::Late { .. } | DriverFailure::Doomed)) => {
+                        Err(NodeError::Node(other.into()))
+                    }
                 }
             }
             State::Doomed(_) | State::Ending(_) | State::Ended(_) => {

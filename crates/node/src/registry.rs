@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use courier_driver::Driver;
 use courier_types::SandboxId;
+use tokio::sync::Semaphore;
 
 use crate::admission::Load;
 use crate::config::NodeConfig;
@@ -21,6 +22,8 @@ pub(crate) struct Context {
     pub(crate) config: NodeConfig,
     pub(crate) reports: Reports,
     pub(crate) registry: Registry,
+    /// Turns to make a machine: more at once would only make all of them slow.
+    pub(crate) making: Semaphore,
 }
 
 /// The sandboxes of a node.

@@ -11,6 +11,7 @@ use courier_protocol::node::Report;
 use courier_types::{EndReason, Generation, ObservedState, SandboxSpec, Timestamp, Usage};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use crate::failure::{DriverFailure, Failure, GuestError};
 use crate::guest::Guest;
@@ -78,6 +79,7 @@ struct Task {
     failure: Option<Failure>,
     guest: Option<Arc<Guest>>,
     ended: Option<Ended>,
+    doomed: CancellationToken,
     jobs: JoinSet<Happened>,
     view: watch::Sender<View>,
 }
@@ -102,14 +104,16 @@ pub(crate) fn spawn(
         failure: None,
         guest: None,
         ended: None,
+        doomed: CancellationToken::new(),
         jobs: JoinSet::new(),
         view,
         spec: spec.clone(),
         context,
     };
     task.act(first);
-    let (driver, config) = (Arc::clone(&task.context.driver), task.context.config.clone());
-    task.jobs.spawn(jobs::make(driver, config, spec.clone(), origin, image));
+    let doomed = task.doomed.clone();
+    let making = jobs::make(Arc::clone(&task.context), spec.clone(), (origin, image), doomed);
+    task.jobs.spawn(making);
     tokio::spawn(task.run(received));
     Handle { spec, commands, view: shown, deadline_order: tokio::sync::Mutex::new(()) }
 }
@@ -136,7 +140,6 @@ impl Task {
                 self.advance(event);
             }
         }
-        self.context.registry.ended(&self.spec.id);
     }
 
     const fn has_deadline(&self) -> bool {
@@ -203,8 +206,15 @@ impl Task {
     fn advance(&mut self, event: Event) {
         let (state, actions) = self.state.step(event);
         self.state = state;
+        if matches!(state, State::Doomed(_)) {
+            self.doomed.cancel();
+        }
         for action in actions {
             self.act(action);
+        }
+        if matches!(state, State::Ended(_)) {
+            // Before anybody is told: whoever waits for the end may count on the room.
+            self.context.registry.ended(&self.spec.id);
         }
         let guest = if state == State::Running { self.guest.clone() } else { None };
         let failure = self.failure.clone();

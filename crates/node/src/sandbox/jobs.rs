@@ -10,11 +10,13 @@ use courier_lifecycle::sandbox::Origin;
 use courier_types::{SandboxId, SandboxSpec, Timestamp};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio_util::sync::CancellationToken;
 
 use super::Happened;
 use crate::config::{Clock, NodeConfig};
 use crate::failure::DriverFailure;
 use crate::guest::Guest;
+use crate::registry::Context;
 
 /// How much later than the node the driver acts on a deadline: the node's end tells more.
 const DRIVER_GRACE: Duration = Duration::from_secs(5);
@@ -33,12 +35,18 @@ const CLOCK_CHECK: Duration = Duration::from_secs(15);
 
 /// Makes the machine, or attaches to it. On failure nothing is left.
 pub(super) async fn make(
-    driver: Arc<dyn Driver>,
-    config: NodeConfig,
+    context: Arc<Context>,
     spec: SandboxSpec,
-    origin: Origin,
-    image: PathBuf,
+    (origin, image): (Origin, PathBuf),
+    doomed: CancellationToken,
 ) -> Happened {
+    let (driver, config) = (&context.driver, &context.config);
+    let turn = tokio::select! {
+        biased;
+        () = doomed.cancelled() => return Happened::NotMade(DriverFailure::Doomed),
+        turn = context.making.acquire() => turn,
+    };
+    let _turn = turn.expect("this semaphore is never closed");
     let machine = async {
         match origin {
             Origin::Fresh => {
@@ -65,6 +73,7 @@ pub(super) async fn make(
             | DriverError::NotStarted { .. }
             | DriverError::Unavailable { .. },
         ) => origin == Origin::Fresh,
+        DriverFailure::Doomed => true,
         DriverFailure::Driver(DriverError::Launcher(_) | DriverError::Host { .. })
         | DriverFailure::Late { .. } => false,
     };

@@ -97,6 +97,20 @@ async fn an_endless_answer_is_held_back_by_a_client_that_does_not_read() {
 }
 
 #[tokio::test]
+async fn a_crowd_of_cancelled_streams_does_not_cost_the_sandbox() {
+    let (_driver, node) = with_guest(Manner::Polite).await;
+    let id = spec(1, None).id;
+    for _round in 0..5 {
+        let mut held = Vec::new();
+        for _stream in 0..100 {
+            held.push(node.request(&id, get("/process.Process/Endless")).await.unwrap());
+        }
+        drop(held);
+    }
+    assert!(node.request(&id, get("/health")).await.is_ok());
+}
+
+#[tokio::test]
 async fn more_requests_than_allowed_are_refused_and_let_in_when_others_end() {
     let (_driver, node) = with_guest(Manner::Polite).await;
     let id = spec(1, None).id;
