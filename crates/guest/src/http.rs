@@ -27,6 +27,40 @@ struct ErrorBody<'a> {
     message: &'a str,
 }
 
+/// Why a whole body could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// It is too long.
+    #[error("the body is too long: at most {most} bytes")]
+    TooLong {
+        /// Most bytes.
+        most: usize,
+    },
+    /// It ended early.
+    #[error("the request was cut off: {0}")]
+    CutOff(BoxError),
+}
+
+/// All of a body that has at most `most` bytes. (`Limited` of http-body-util would do the same, but
+/// with our boxed error the compiler cannot show then that the future is `Send`.)
+///
+/// # Errors
+/// It is longer, or was cut off.
+pub(crate) async fn read_all(mut body: Body, most: usize) -> Result<Bytes, BodyError> {
+    let mut pieces = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(BodyError::CutOff)?.into_data() else { continue };
+        length += piece.len();
+        if length > most {
+            return Err(BodyError::TooLong { most });
+        }
+        pieces.push(piece);
+    }
+    // Most bodies are one piece, which is not copied.
+    Ok(if pieces.len() == 1 { pieces.remove(0) } else { pieces.concat().into() })
+}
+
 /// A body without a byte.
 pub(crate) fn empty() -> Body {
     Empty::new().map_err(never).boxed_unsync()

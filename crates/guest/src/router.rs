@@ -5,7 +5,6 @@ use std::sync::Arc;
 use courier_protocol::envd::connect::MAX_MESSAGE_BYTES;
 use courier_protocol::envd::init::{INIT_PATH, Init, READY_PATH};
 use http::{Method, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
 
 use crate::context::Context;
 use crate::http::{self as answers, Request, Response};
@@ -32,8 +31,8 @@ pub(crate) async fn route(context: Arc<Context>, request: Request) -> Response {
 }
 
 async fn init(context: &Context, request: Request) -> Response {
-    let body = match Limited::new(request.into_body(), MAX_MESSAGE_BYTES).collect().await {
-        Ok(body) => body.to_bytes(),
+    let body = match answers::read_all(request.into_body(), MAX_MESSAGE_BYTES).await {
+        Ok(body) => body,
         Err(error) => return answers::error(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     match serde_json::from_slice::<Init>(&body) {

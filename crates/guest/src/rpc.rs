@@ -13,9 +13,8 @@ use courier_protocol::envd::connect::{
 };
 use futures_util::Stream;
 use http::StatusCode;
-use http_body_util::{BodyExt as _, Limited};
 
-use crate::http::{self as answers, Body, Request, Response};
+use crate::http::{self as answers, Body, BodyError, Request, Response};
 
 pub(crate) use call::{Call, basic_username};
 pub(crate) use stream::Messages;
@@ -114,14 +113,16 @@ const fn content_type(codec: Codec, shape: Shape) -> &'static str {
 }
 
 async fn read_one<Q: Message>(codec: Codec, body: Body) -> Result<Q, ConnectError> {
-    let body = Limited::new(body, MAX_MESSAGE_BYTES).collect().await.map_err(unreadable)?;
-    Ok(connect::decode(codec, &body.to_bytes())?)
+    let body = crate::http::read_all(body, MAX_MESSAGE_BYTES).await.map_err(|error| {
+        let code = match error {
+            BodyError::TooLong { .. } => Code::ResourceExhausted,
+            BodyError::CutOff(_) => Code::Canceled,
+        };
+        ConnectError::new(code, error.to_string())
+    })?;
+    Ok(connect::decode(codec, &body)?)
 }
 
 fn unreadable(error: crate::http::BoxError) -> ConnectError {
-    if error.is::<http_body_util::LengthLimitError>() {
-        let message = format!("the message is too long: at most {MAX_MESSAGE_BYTES} bytes");
-        return ConnectError::new(Code::ResourceExhausted, message);
-    }
     ConnectError::new(Code::Canceled, format!("the request was cut off: {error}"))
 }

@@ -123,7 +123,7 @@ fn open(path: &Path) -> Result<Opened, FilesystemError> {
 fn read_small(file: &File, size: u64) -> Result<Vec<u8>, Errno> {
     // One byte more than the status says shows the end with the second call.
     let expected = usize::try_from(size).unwrap_or(CHUNK);
-    let mut bytes = Vec::with_capacity((expected + 1).max(4_096).min(CHUNK));
+    let mut bytes = Vec::with_capacity((expected + 1).clamp(4_096, CHUNK));
     loop {
         if bytes.len() == bytes.capacity() {
             bytes.reserve((CHUNK - bytes.len()).min(bytes.len().max(4_096)));

@@ -224,10 +224,13 @@ mod tests {
         filename=\"/a/b.txt\"\r\nContent-Type: text/plain\r\n\r\nhe\r\n--Xllo\r\n\r\n--XX  \r\n\
         content-disposition: form-data; name=\"file\"; filename=\"empty\"\r\n\r\n\r\n--XX--\r\nend";
 
-    /// Parses a body pushed in pieces of `step` bytes; parts with their content.
-    fn parse(body: &[u8], step: usize) -> Result<Vec<(Option<String>, Vec<u8>)>, MultipartError> {
+    /// The filename of a part and its content.
+    type Parsed = (Option<String>, Vec<u8>);
+
+    /// Parses a body pushed in pieces of `step` bytes.
+    fn parse(body: &[u8], step: usize) -> Result<Vec<Parsed>, MultipartError> {
         let mut parser = Multipart::new("multipart/form-data; boundary=\"XX\"")?;
-        let mut parts: Vec<(Option<String>, Vec<u8>)> = Vec::new();
+        let mut parts: Vec<Parsed> = Vec::new();
         let mut ended = 0;
         for piece in body.chunks(step.max(1)) {
             parser.push(Bytes::copy_from_slice(piece));

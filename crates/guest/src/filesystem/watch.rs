@@ -90,7 +90,7 @@ impl Watch {
         };
         let mut events = Vec::new();
         while events.len() < BATCH_MAX {
-            if self.pending.is_empty() && !raw::read_some(&*self.tree, &mut self.pending)? {
+            if self.pending.is_empty() && !raw::read_some(&self.tree, &mut self.pending)? {
                 return Ok(Batch { events, is_more: false });
             }
             while let Some(event) = self.pending.pop_front() {
