@@ -22,6 +22,18 @@ pub fn processes_of(sandbox: &str) -> Vec<i32> {
 /// The launcher of a data folder, if it runs.
 #[must_use]
 pub fn launcher_of(data: &Path) -> Option<i32> {
+    launchers_below(data).into_iter().next()
+}
+
+/// Asks every launcher of data folders below `folder` to end; by itself one does so only after it
+/// has been idle for a while.
+pub fn end_launchers_below(folder: &Path) {
+    for pid in launchers_below(folder).into_iter().filter_map(Pid::from_raw) {
+        let _gone_already = kill_process(pid, Signal::TERM);
+    }
+}
+
+fn launchers_below(data: &Path) -> Vec<i32> {
     let data = data.display().to_string();
     let serves = |pid: &i32| {
         let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -29,7 +41,7 @@ pub fn launcher_of(data: &Path) -> Option<i32> {
         let line = String::from_utf8_lossy(&line);
         comm.starts_with("courier-launch") && line.contains("--dir") && line.contains(&data)
     };
-    pids().into_iter().find(serves)
+    pids().into_iter().filter(serves).collect()
 }
 
 /// Kills a process without any warning; gone already is fine.

@@ -7,6 +7,7 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::baseline::Baseline;
 use crate::environment::Environment;
+use crate::host;
 
 /// A test: its name, a sentence about behaviour, and its code.
 pub type Test<W> = (&'static str, fn(&W));
@@ -26,7 +27,9 @@ where
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
     let baseline = Baseline::take();
-    let world = Arc::new(make(Environment::load()));
+    let environment = Environment::load();
+    let scratch = environment.scratch.clone();
+    let world = Arc::new(make(environment));
     let trials = tests
         .iter()
         .map(|(name, test)| {
@@ -39,6 +42,7 @@ where
         .collect();
     let outcome = libtest_mimic::run(&arguments, trials);
     drop(world);
+    host::end_launchers_below(&scratch);
     if outcome.has_failed() {
         return outcome.exit_code();
     }
