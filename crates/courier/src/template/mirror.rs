@@ -80,8 +80,18 @@ fn choose(configured: &[Mirror], release: &str) -> Vec<Mirror> {
     if chosen.iter().all(|mirror| mirror.suite != release) {
         chosen = translated(&candidates, release);
     }
-    chosen.dedup();
-    chosen
+    distinct(chosen)
+}
+
+/// Machines name the same place twice, in old and in new style.
+fn distinct(mirrors: Vec<Mirror>) -> Vec<Mirror> {
+    let mut distinct: Vec<Mirror> = Vec::new();
+    for mirror in mirrors {
+        if !distinct.contains(&mirror) {
+            distinct.push(mirror);
+        }
+    }
+    distinct
 }
 
 /// The mirrors of a machine of another Debian release, asked for this one.
@@ -91,10 +101,7 @@ fn translated(candidates: &[&Mirror], release: &str) -> Vec<Mirror> {
     for mirror in candidates.iter().filter(is_debian) {
         let kind = mirror.suite.strip_prefix(mirror.release()).unwrap_or_default();
         if matches!(kind, "" | "-updates" | "-security") {
-            let translated = mirror.with_suite(&format!("{release}{kind}"));
-            if !chosen.contains(&translated) {
-                chosen.push(translated);
-            }
+            chosen.push(mirror.with_suite(&format!("{release}{kind}")));
         }
     }
     chosen
@@ -267,6 +274,8 @@ mod tests {
             lines(&choose(&mirrors, "bookworm")),
             ["deb http://a.example/debian bookworm main"]
         );
+        let twice = [mirrors.clone(), mirrors].concat();
+        assert_eq!(choose(&twice, "bookworm").len(), 1);
     }
 
     #[test]
