@@ -1,6 +1,7 @@
 //! The connection to one guest daemon: HTTP/2 in one epoch of the channel, every answer hostile.
 
 mod body;
+mod meter;
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::config::NodeConfig;
 use crate::failure::GuestError;
 use body::{AnswerBody, RequestBody};
+use meter::{Meter, Metered};
 
 /// Most requests in flight in one sandbox, streams included.
 const REQUESTS_LIMIT: usize = 1_024;
@@ -38,8 +40,8 @@ const FRAME_BYTES: u32 = 1_024 * 1_024;
 /// Most bytes of an answer's headers.
 const HEADERS_LIMIT_BYTES: u32 = 64 * 1_024;
 
-/// Cancelled streams that are remembered: the guest may still send to them in good faith, and what
-/// comes for a forgotten one would end the connection. Eight generations of requests.
+/// Cancelled streams that are remembered: the guest may still send to them in good faith, and each
+/// frame for a forgotten one would have to be answered. Eight generations of requests.
 const CANCELLED_LIMIT: usize = 8 * REQUESTS_LIMIT;
 
 /// Most bytes that wait to be sent in one stream.
@@ -59,6 +61,7 @@ const AUTHORITY: &str = "guest";
 pub(crate) struct Guest {
     sender: SendRequest<Body>,
     permits: Arc<Semaphore>,
+    meter: Arc<Meter>,
     /// The sandbox is being destroyed: whatever is in flight fails.
     cut: CancellationToken,
     /// The connection is over.
@@ -100,6 +103,8 @@ impl Guest {
     async fn open(channel: OwnedFd, answer_deadline: Duration) -> Result<Self, GuestError> {
         let mut channel = Channel::new(channel).map_err(GuestError::Socket)?;
         let stream = channel.open(rand::random()).await.map_err(GuestError::Channel)?;
+        let meter = Arc::new(Meter::default());
+        let stream = Metered::new(stream, Arc::clone(&meter));
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -125,6 +130,7 @@ impl Guest {
         Ok(Self {
             sender,
             permits: Arc::new(Semaphore::new(REQUESTS_LIMIT)),
+            meter,
             cut: CancellationToken::new(),
             closed,
             failure,
@@ -178,6 +184,7 @@ impl Guest {
         let permit = Arc::clone(&self.permits)
             .try_acquire_owned()
             .map_err(|_exhausted| GuestError::Busy { limit: REQUESTS_LIMIT })?;
+        self.meter.requested();
         let (parts, body) = request.into_parts();
         let (body, sent) = RequestBody::new(body);
         let mut request = Request::new(body.boxed_unsync());
@@ -202,7 +209,10 @@ impl Guest {
             },
             () = late => return Err(GuestError::Late { after }),
         };
-        Ok(answer.map(|body| AnswerBody::new(body, self.cut.clone(), permit).boxed_unsync()))
+        Ok(answer.map(|body| {
+            AnswerBody::new(body, self.cut.clone(), (permit, Arc::clone(&self.meter)))
+                .boxed_unsync()
+        }))
     }
 }
 

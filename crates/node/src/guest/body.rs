@@ -1,6 +1,7 @@
 //! Bodies on their way to and from a guest: streamed, and cut off when the sandbox ends.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
+use super::meter::Meter;
 use crate::failure::GuestError;
 
 /// A request's body; tells when it has been read to its end, or dropped.
@@ -51,22 +53,22 @@ impl http_body::Body for RequestBody {
     }
 }
 
+/// What an answer holds until it ends: its place among the requests in flight, and its connection's
+/// account.
+pub(super) type Account = (OwnedSemaphorePermit, Arc<Meter>);
+
 /// An answer's body. It ends with an error when the sandbox is destroyed, so that whoever passes it
 /// on aborts too instead of ending well. Trailers are dropped: the protocol has none.
 pub(super) struct AnswerBody {
     inner: Incoming,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
-    _permit: OwnedSemaphorePermit,
+    account: Account,
 }
 
 impl AnswerBody {
-    pub(super) fn new(
-        inner: Incoming,
-        cut: CancellationToken,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
-        Self { inner, cut: Box::pin(cut.cancelled_owned()), ended: false, _permit: permit }
+    pub(super) fn new(inner: Incoming, cut: CancellationToken, account: Account) -> Self {
+        Self { inner, cut: Box::pin(cut.cancelled_owned()), ended: false, account }
     }
 }
 
@@ -83,7 +85,11 @@ impl http_body::Body for AnswerBody {
         }
         let frame = match Pin::new(&mut self.inner).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => None,
-            Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                self.account.1.delivered(bytes);
+                return Poll::Ready(Some(Ok(frame)));
+            }
             Poll::Ready(Some(Err(error))) => Some(Err(error.into())),
             Poll::Ready(None) => None,
             Poll::Pending => match self.cut.as_mut().poll(context) {
