@@ -266,10 +266,7 @@ impl GuestClient {
                 Err(error) if error.is_sandbox_lost() => {
                     outcome.conclusion = Conclusion::SandboxLost { reason: None };
                 }
-                Err(_refused) => {
-                    outcome.files_out.unmatched =
-                        spec.files_out.iter().map(|p| p.as_str().to_owned()).collect();
-                }
+                Err(error) => outcome.files_out.failure = Some(error.to_string()),
             }
         }
         Ok(outcome)

@@ -128,6 +128,8 @@ pub struct Matches {
     pub files: Vec<TreeEntry>,
     /// Patterns that matched nothing.
     pub unmatched: Vec<String>,
+    /// Why the guest could not be asked, where it could not: then `files` may lack some.
+    pub failure: Option<String>,
 }
 
 impl GuestClient {
