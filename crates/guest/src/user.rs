@@ -1,14 +1,17 @@
 //! Who is who inside the sandbox, from `/etc/passwd` and `/etc/group`.
 //!
 //! The daemon is statically linked, so the C library's name services are out of reach; both files
-//! are read here, afresh for every question (a command may have added a user a moment ago). The
+//! are read here, again whenever they changed (a command may have added a user a moment ago). The
 //! sandbox's image and its commands wrote them: whatever they hold, reading is bounded and a line
 //! that does not parse is skipped, as the C library does.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
 /// Most bytes read of either file; what is beyond is not seen. Some 10,000 users fit.
@@ -62,11 +65,11 @@ pub(crate) enum LookupError {
     },
 }
 
-/// Finds users and groups under one root directory.
+/// Finds users and groups under one root directory. Clones share what was read.
 #[derive(Debug, Clone)]
 pub(crate) struct Accounts {
-    passwd: PathBuf,
-    group: PathBuf,
+    passwd: Arc<Source>,
+    group: Arc<Source>,
 }
 
 impl Default for Accounts {
@@ -78,7 +81,8 @@ impl Default for Accounts {
 impl Accounts {
     /// The accounts of the system whose root directory is `root`.
     pub(crate) fn under(root: &Path) -> Self {
-        Self { passwd: root.join("etc/passwd"), group: root.join("etc/group") }
+        let source = |path| Arc::new(Source { path: root.join(path), last: Mutex::default() });
+        Self { passwd: source("etc/passwd"), group: source("etc/group") }
     }
 
     /// The user of that name.
@@ -86,7 +90,7 @@ impl Accounts {
     /// # Errors
     /// [`LookupError::UnknownName`], or [`LookupError::Read`] when there is no readable `passwd`.
     pub(crate) fn lookup(&self, name: &str) -> Result<User, LookupError> {
-        let text = read_bounded(&self.passwd)?;
+        let text = self.passwd.text()?;
         passwd_lines(&text)
             .find(|line| line.name == name)
             .map(|line| self.user(&line))
@@ -98,7 +102,7 @@ impl Accounts {
     /// # Errors
     /// [`LookupError::UnknownUid`], or [`LookupError::Read`] when there is no readable `passwd`.
     pub(crate) fn lookup_uid(&self, uid: u32) -> Result<User, LookupError> {
-        let text = read_bounded(&self.passwd)?;
+        let text = self.passwd.text()?;
         passwd_lines(&text)
             .find(|line| line.uid == uid)
             .map(|line| self.user(&line))
@@ -107,8 +111,8 @@ impl Accounts {
 
     /// The names of all users and groups, to be asked many times.
     pub(crate) fn names(&self) -> Names {
-        let passwd = read_bounded(&self.passwd).unwrap_or_default();
-        let group = read_bounded(&self.group).unwrap_or_default();
+        let passwd = self.passwd.text().unwrap_or_default();
+        let group = self.group.text().unwrap_or_default();
         let mut names = Names::default();
         for line in passwd_lines(&passwd) {
             names.users.entry(line.uid).or_insert_with(|| line.name.to_owned());
@@ -122,7 +126,7 @@ impl Accounts {
     fn user(&self, line: &PasswdLine<'_>) -> User {
         let mut groups = vec![line.gid];
         // A system without a readable group file has no supplementary groups.
-        let text = read_bounded(&self.group).unwrap_or_default();
+        let text = self.group.text().unwrap_or_default();
         for group in group_lines(&text) {
             let is_member = group.members.split(',').any(|member| member.trim() == line.name);
             if is_member && groups.len() < GROUPS_MAX && !groups.contains(&group.gid) {
@@ -200,23 +204,62 @@ fn group_lines(text: &str) -> impl Iterator<Item = GroupLine<'_>> {
     })
 }
 
-/// Reads at most [`FILE_MAX`] bytes without waiting, whatever stands in the file's place (a FIFO
-/// put there by a command must not hang the daemon).
-fn read_bounded(path: &Path) -> Result<String, LookupError> {
-    let failed = |source: io::Error| LookupError::Read { path: path.to_owned(), source };
-    let flags = rustix::fs::OFlags::RDONLY
-        | rustix::fs::OFlags::NONBLOCK
-        | rustix::fs::OFlags::NOCTTY
-        | rustix::fs::OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty())
-        .map_err(|errno| failed(errno.into()))?;
-    let file = File::from(file);
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+/// One of the two files, with its text as it was read last.
+#[derive(Debug)]
+struct Source {
+    path: PathBuf,
+    last: Mutex<Option<(Stamp, Arc<str>)>>,
+}
+
+/// What changes when a file does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl From<&Metadata> for Stamp {
+    fn from(status: &Metadata) -> Self {
+        Self {
+            device: status.dev(),
+            inode: status.ino(),
+            size: status.size(),
+            modified: (status.mtime(), status.mtime_nsec()),
+            changed: (status.ctime(), status.ctime_nsec()),
+        }
     }
-    let mut bytes = Vec::new();
-    file.take(FILE_MAX).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+impl Source {
+    /// At most [`FILE_MAX`] bytes of the file, had without waiting, whatever stands in its place (a
+    /// FIFO put there by a command must not hang the daemon).
+    fn text(&self) -> Result<Arc<str>, LookupError> {
+        let failed = |source: io::Error| LookupError::Read { path: self.path.clone(), source };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = Stamp::from(&std::fs::metadata(&self.path).map_err(failed)?);
+        if let Some((known, text)) = &*last
+            && *known == stamp
+        {
+            return Ok(Arc::clone(text));
+        }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&self.path, flags, Mode::empty())
+            .map_err(|errno| failed(errno.into()))?;
+        let file = File::from(file);
+        // Before its text: a change while it is read shows the next time.
+        let status = file.metadata().map_err(failed)?;
+        if !status.is_file() {
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        }
+        let mut bytes = Vec::new();
+        file.take(FILE_MAX).read_to_end(&mut bytes).map_err(failed)?;
+        let text: Arc<str> = String::from_utf8_lossy(&bytes).into();
+        *last = Some((Stamp::from(&status), Arc::clone(&text)));
+        Ok(text)
+    }
 }
 
 #[cfg(test)]
@@ -271,6 +314,20 @@ mod tests {
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         assert!(matches!(accounts.lookup("user"), Err(LookupError::Read { .. })));
+    }
+
+    #[test]
+    fn a_user_who_was_just_added_is_found() {
+        let (root, accounts) = accounts(PASSWD, GROUP);
+        assert!(accounts.lookup("ada").is_err());
+        let path = root.path().join("etc/passwd");
+        std::fs::write(&path, format!("{PASSWD}ada:x:7:7::/:\n")).unwrap();
+        assert_eq!(accounts.lookup("ada").unwrap().uid, 7);
+        std::fs::write(path.with_extension("new"), format!("{PASSWD}ada:x:8:8::/:\n")).unwrap();
+        std::fs::rename(path.with_extension("new"), &path).unwrap();
+        assert_eq!(accounts.lookup("ada").unwrap().uid, 8);
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(accounts.lookup("ada"), Err(LookupError::Read { .. })));
     }
 
     #[test]

@@ -20,8 +20,12 @@ use crate::http::{self as answers, Response};
 
 use super::conditions::{self, Answer, Encoding, Validators};
 use super::error::FilesError;
-use super::reader::{CHUNK, FileBody, Reader};
+use super::reader::{FileBody, Reader};
 use super::sink::{not_a_file, refuse_special};
+
+/// Bytes of a file that are read where the request is handled. That takes some microseconds, and a
+/// change of threads, in a sandbox, some hundreds.
+pub(super) const SMALL_MAX: usize = 64 * 1_024;
 
 /// A file that was opened.
 struct Opened {
@@ -52,9 +56,7 @@ pub(super) async fn download(
     if encoding == Encoding::Neither {
         return Err(FilesError::NotAcceptable);
     }
-    let opening = path.clone();
-    let opened = tokio::task::spawn_blocking(move || open(&opening));
-    let opened = opened.await.map_err(FilesystemError::from)??;
+    let opened = open(&path)?;
     let validators = validators(&opened.status);
     let mut response = match opened.content {
         // A client asks for the length of an empty file: it is sent as it is.
@@ -106,12 +108,12 @@ fn open(path: &Path) -> Result<Opened, FilesystemError> {
     refuse_special(&file, path)?;
     let status = file.metadata().map_err(|source| FilesystemError::io("stat", path, source))?;
     let size = status.size();
-    if size > length_of(CHUNK) {
+    if size > length_of(SMALL_MAX) {
         return Ok(Opened { status, content: Content::Sized { file, size } });
     }
     let first =
         read_small(&file, size).map_err(|errno| FilesystemError::io("read", path, errno))?;
-    let content = if first.len() < CHUNK {
+    let content = if first.len() < SMALL_MAX {
         Content::Whole(first.into())
     } else {
         Content::Endless { file, first: first.into() }
@@ -119,18 +121,18 @@ fn open(path: &Path) -> Result<Opened, FilesystemError> {
     Ok(Opened { status, content })
 }
 
-/// Reads to the end, or [`CHUNK`] bytes.
+/// Reads to the end, or [`SMALL_MAX`] bytes.
 fn read_small(file: &File, size: u64) -> Result<Vec<u8>, Errno> {
     // One byte more than the status says shows the end with the second call.
-    let expected = usize::try_from(size).unwrap_or(CHUNK);
-    let mut bytes = Vec::with_capacity((expected + 1).clamp(4_096, CHUNK));
+    let expected = usize::try_from(size).unwrap_or(SMALL_MAX);
+    let mut bytes = Vec::with_capacity((expected + 1).clamp(4_096, SMALL_MAX));
     loop {
         if bytes.len() == bytes.capacity() {
-            bytes.reserve((CHUNK - bytes.len()).min(bytes.len().max(4_096)));
+            bytes.reserve((SMALL_MAX - bytes.len()).min(bytes.len().max(4_096)));
         }
         match rustix::io::read(file, rustix::buffer::spare_capacity(&mut bytes)) {
             Ok(0) => return Ok(bytes),
-            Ok(_) if bytes.len() >= CHUNK => return Ok(bytes),
+            Ok(_) if bytes.len() >= SMALL_MAX => return Ok(bytes),
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -285,15 +287,15 @@ mod tests {
     fn the_end_of_a_small_file_is_found_whatever_its_status_says() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
-        for length in [0, 1, 4_095, 4_096, 4_097, CHUNK - 1] {
+        for length in [0, 1, 4_095, 4_096, 4_097, SMALL_MAX - 1] {
             std::fs::write(&path, vec![7; length]).unwrap();
-            for size in [0, 1, length_of(length), length_of(CHUNK)] {
+            for size in [0, 1, length_of(length), length_of(SMALL_MAX)] {
                 let bytes = read_small(&File::open(&path).unwrap(), size).unwrap();
                 assert_eq!(bytes.len(), length, "with a size of {size}");
             }
         }
-        std::fs::write(&path, vec![7; CHUNK + 1]).unwrap();
+        std::fs::write(&path, vec![7; SMALL_MAX + 1]).unwrap();
         let bytes = read_small(&File::open(&path).unwrap(), 0).unwrap();
-        assert_eq!(bytes.len(), CHUNK);
+        assert_eq!(bytes.len(), SMALL_MAX);
     }
 }

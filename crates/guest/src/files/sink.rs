@@ -20,6 +20,7 @@ use crate::filesystem::error::FilesystemError;
 use crate::filesystem::{Watches, directories};
 use crate::user::User;
 
+use super::download::SMALL_MAX;
 use super::metadata::{self, Metadata};
 
 /// Bytes written at once. A smaller file is written with one call.
@@ -88,6 +89,14 @@ impl Sink {
     /// # Errors
     /// That of a write.
     pub(crate) async fn finish(mut self) -> Result<(), FilesystemError> {
+        let is_small = self.batch_bytes <= SMALL_MAX;
+        match self.idle.take() {
+            Some(step @ Step::Fresh(_)) if is_small => {
+                write_batch(step, self.batch)?;
+                return Ok(());
+            }
+            step => self.idle = step,
+        }
         if !self.batch.is_empty() || matches!(self.idle, Some(Step::Fresh(_))) {
             self.flush().await?;
         }
@@ -125,6 +134,16 @@ impl Sink {
         }
         Ok(())
     }
+}
+
+/// Writes a batch, to a file that is opened first where nothing has been written yet.
+fn write_batch(step: Step, batch: VecDeque<Bytes>) -> Result<Step, FilesystemError> {
+    let (path, file) = match step {
+        Step::Fresh(target) => (target.path.clone(), open(&target)?),
+        Step::Open(path, file) => (path, file),
+    };
+    write_all(&file, batch).map_err(|source| FilesystemError::io("write", &path, source))?;
+    Ok(Step::Open(path, file))
 }
 
 /// Opens the target for writing from its beginning, as the user's, with its metadata.

@@ -231,9 +231,10 @@ impl Tree {
             | WatchFlags::DONT_FOLLOW;
         let watch = match inotify::add_watch(&self.inotify, &path, flags) {
             Ok(watch) => watch,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {
-                return Ok(Added::Gone);
-            }
+            // One whose path is too long for the kernel is out of every other RPC's reach too.
+            Err(
+                Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::NAMETOOLONG,
+            ) => return Ok(Added::Gone),
             Err(Errno::NOSPC) => {
                 return Err(FilesystemError::TooManyDirectories { path: self.root.clone() });
             }
