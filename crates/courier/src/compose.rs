@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::passwd;
 
 /// A launcher that we started ends after so long without clients and sandboxes.
-const LAUNCHER_IDLE_EXIT: Duration = Duration::from_secs(5 * 60);
+const LAUNCHER_IDLE_EXIT: Duration = Duration::from_secs(30);
 /// Whose sandboxes those of a server are, for the launcher.
 const SERVER_OWNER: &str = "server";
 /// The images' extension.
@@ -27,6 +27,7 @@ pub(crate) async fn launcher(config: &Config) -> anyhow::Result<PathBuf> {
     let options = LauncherOptions {
         dir: config.launcher_dir.clone(),
         binary: config.launcher_binary.clone(),
+        runsc: config.isolation_binary.clone(),
         allow_uids: service.map(|user| user.uid).into_iter().collect(),
         idle_exit: Some(LAUNCHER_IDLE_EXIT),
     };

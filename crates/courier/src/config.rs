@@ -89,6 +89,16 @@ pub(crate) struct GlobalArgs {
         hide_env_values = true
     )]
     launcher_binary: Option<PathBuf>,
+    /// The isolation technology's binary [default: where packages put it]
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        value_name = "FILE",
+        env = "COURIER_ISOLATION_BINARY",
+        hide_env_values = true
+    )]
+    isolation_binary: Option<PathBuf>,
     /// The guest daemon's binary
     #[arg(
         long,
@@ -114,6 +124,8 @@ pub(crate) struct Config {
     pub(crate) launcher_binary: PathBuf,
     /// The guest daemon's binary: beside ours unless said otherwise.
     pub(crate) guest_binary: PathBuf,
+    /// The isolation technology's binary; found by the launcher unless said otherwise.
+    pub(crate) isolation_binary: Option<PathBuf>,
     /// The server that the user named.
     pub(crate) url: Option<String>,
     /// The API key that the user gave.
@@ -146,6 +158,7 @@ impl Config {
             launcher_dir: args.launcher.unwrap_or_else(|| data.join("launcher")),
             launcher_binary: args.launcher_binary.unwrap_or_else(|| beside("courier-launcher")),
             guest_binary: args.guest_binary.unwrap_or_else(|| beside("courier-guest")),
+            isolation_binary: args.isolation_binary,
             url: args.url,
             api_key: args.api_key,
             log: args.log,

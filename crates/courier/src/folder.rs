@@ -19,6 +19,18 @@ const PUBLIC_MODE: u32 = 0o644;
 /// Nothing that this module reads is longer.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
+/// Files right in the data folder that the server writes.
+pub(crate) const SERVER_FILES: [&str; 6] =
+    [LOCK, INFO, KEY, DATABASE, "courier.db-wal", "courier.db-shm"];
+/// Folder of the private CAs, one folder in it per domain.
+pub(crate) const CA: &str = "ca";
+/// Files of a private CA.
+pub(crate) const CA_FILES: [&str; 2] = ["ca.key", "ca.pem"];
+const LOCK: &str = "server.lock";
+const INFO: &str = "server.json";
+const KEY: &str = "api-key";
+const DATABASE: &str = "courier.db";
+
 /// What a running server says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServerInfo {
@@ -52,12 +64,12 @@ impl Folder {
 
     /// The server's database.
     pub(crate) fn database(&self) -> PathBuf {
-        self.0.join("courier.db")
+        self.0.join(DATABASE)
     }
 
     /// The folder of a domain's private CA; it is made where it is not there.
     pub(crate) fn ca(&self, domain: &str) -> anyhow::Result<PathBuf> {
-        let all = self.0.join("ca");
+        let all = self.0.join(CA);
         let own = all.join(domain);
         for folder in [&all, &own] {
             make_public_folder(folder)
@@ -68,15 +80,15 @@ impl Folder {
 
     /// The API key made at the first start.
     pub(crate) fn api_key(&self) -> PathBuf {
-        self.0.join("api-key")
+        self.0.join(KEY)
     }
 
     fn lock_file(&self) -> PathBuf {
-        self.0.join("server.lock")
+        self.0.join(LOCK)
     }
 
     fn server_info(&self) -> PathBuf {
-        self.0.join("server.json")
+        self.0.join(INFO)
     }
 
     /// Reads the API key; `None` when there is none.
@@ -113,20 +125,13 @@ impl Folder {
     pub(crate) fn lock(&self) -> anyhow::Result<ServerLock> {
         self.create()?;
         let path = self.lock_file();
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(PUBLIC_MODE)
-            .open(&path)
-            .with_context(|| {
-                format!(
-                    "{} cannot be opened; run as the owner of the data folder or name another \
+        let mut file = open_or_create(&path).with_context(|| {
+            format!(
+                "{} cannot be opened; run as the owner of the data folder or name another \
                      with --data DIR",
-                    path.display()
-                )
-            })?;
+                path.display()
+            )
+        })?;
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut pid = String::new();
             file.take(32).read_to_string(&mut pid)?;
@@ -142,6 +147,19 @@ impl Folder {
         file.rewind()?;
         writeln!(file, "{}", std::process::id())?;
         Ok(ServerLock { _file: file, info: self.server_info() })
+    }
+}
+
+/// Opens a file that may be another user's. In a sticky folder the kernel refuses to open such a
+/// file with the flag to create it (`fs.protected_regular`), even to root; hence two steps.
+fn open_or_create(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(PUBLIC_MODE);
+    match options.open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            options.create_new(true).open(path)
+        }
+        opened => opened,
     }
 }
 

@@ -14,6 +14,11 @@ pub(crate) struct User {
     pub(crate) gid: u32,
 }
 
+impl User {
+    /// The one with all the rights.
+    pub(crate) const ROOT: Self = Self { uid: 0, gid: 0 };
+}
+
 /// Looks a user up by name.
 ///
 /// # Errors

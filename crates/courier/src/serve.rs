@@ -29,6 +29,7 @@ pub(crate) use self::root::USER;
 use crate::config::Config;
 pub(crate) use crate::config::serve::Args;
 use crate::folder::{Folder, ServerInfo};
+use crate::passwd::User;
 use crate::{compose, config, log, output, template};
 
 /// What is ours is nobody else's to read.
@@ -46,11 +47,14 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
     let lock = folder.lock()?;
     compose::launcher(config).await?;
     template::ensure_base(config).await?;
-    if let Some(user) = root::user_to_become(args.stay_root)? {
-        root::hand_over(&config.data, user)?;
-        // The same process goes on as another user and takes the lock again.
-        drop(lock);
-        return Err(root::become_user(user));
+    if rustix::process::geteuid().is_root() {
+        let user = root::user_to_be(args.stay_root)?;
+        root::hand_over(&config.data, user, domain.as_ref().map(|domain| domain.name.as_str()))?;
+        if user != User::ROOT {
+            // The same process goes on as another user and takes the lock again.
+            drop(lock);
+            return Err(root::become_user(user));
+        }
     }
     rustix::process::umask(UMASK);
     raise_open_files();

@@ -1,23 +1,30 @@
 //! From root to an ordinary user: what needs root is the launcher's, and it runs by then.
 
-use std::os::unix::fs::chown;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
 
+use crate::folder;
 use crate::passwd::{self, User};
 
 /// The system user that the server runs as.
 pub(crate) const USER: &str = "courier";
-/// Kept from the environment when the server starts itself again; the flags carry the rest.
+/// Root's, writable for the user's group, and sticky: nobody renames what is another's.
+const DATA_MODE: Mode = Mode::from_raw_mode(0o1775);
+const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// Marks the start after the change of user.
 const DROPPED_FLAG: &str = "--dropped";
 
-/// The user to become, when we are root, there is one, and nobody said otherwise.
-pub(crate) fn user_to_become(stay: bool) -> anyhow::Result<Option<User>> {
-    if !rustix::process::geteuid().is_root() || stay {
-        return Ok(None);
+/// The user that a server started by root runs as: [`USER`], unless there is none or root shall
+/// stay root.
+pub(crate) fn user_to_be(stay: bool) -> anyhow::Result<User> {
+    if stay {
+        return Ok(User::ROOT);
     }
     let user =
         passwd::find(USER).context("the users of this machine cannot be read from /etc/passwd")?;
@@ -27,41 +34,65 @@ pub(crate) fn user_to_become(stay: bool) -> anyhow::Result<Option<User>> {
              `useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin {USER}`"
         );
     }
-    Ok(user)
+    Ok(user.unwrap_or(User::ROOT))
 }
 
-/// Gives the user what the server writes: the data folder and the files right in it, and the CA.
-/// The launcher's folder and the templates stay root's.
-pub(crate) fn hand_over(data: &Path, user: User) -> anyhow::Result<()> {
-    let give = |path: &Path| {
-        chown(path, Some(user.uid), Some(user.gid))
-            .with_context(|| format!("{} cannot be given to user {USER}", path.display()))
+/// Gives the user what the server writes, and the right to make files in the data folder.
+///
+/// The folder itself stays root's, and sticky: so the launcher's folder and the templates in it,
+/// which root uses again at the next start, can be neither renamed nor replaced by the user. Every
+/// step goes by descriptors: what the user puts in our way (a symbolic or a hard link) leads no
+/// `chown` elsewhere.
+pub(crate) fn hand_over(data: &Path, user: User, domain: Option<&str>) -> anyhow::Result<()> {
+    hand_over_files(data, user, domain)
+        .with_context(|| format!("{} cannot be given to user {}", data.display(), user.uid))
+}
+
+fn hand_over_files(data: &Path, user: User, domain: Option<&str>) -> anyhow::Result<()> {
+    let folder = rustix::fs::open(data, FOLDER_FLAGS, Mode::empty())?;
+    rustix::fs::fchown(&folder, Some(Uid::ROOT), Some(Gid::from_raw(user.gid)))?;
+    rustix::fs::fchmod(&folder, DATA_MODE)?;
+    for name in folder::SERVER_FILES {
+        give_file(&folder, name, user)?;
+    }
+    let Some(domain) = domain else { return Ok(()) };
+    let Some(all) = give_folder(&folder, folder::CA, user)? else { return Ok(()) };
+    let Some(own) = give_folder(&all, domain, user)? else { return Ok(()) };
+    for name in folder::CA_FILES {
+        give_file(&own, name, user)?;
+    }
+    Ok(())
+}
+
+/// Gives a folder right in another, where it is there.
+fn give_folder(parent: &OwnedFd, name: &str, user: User) -> anyhow::Result<Option<OwnedFd>> {
+    let flags = FOLDER_FLAGS | OFlags::NOFOLLOW;
+    let folder = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+        Ok(folder) => folder,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(std::io::Error::from(errno)).with_context(|| name.to_owned()),
     };
-    give(data)?;
-    give_files(data, &give)?;
-    let ca = data.join("ca");
-    if ca.is_dir() {
-        give(&ca)?;
-        for domain in std::fs::read_dir(&ca)? {
-            let domain = domain?;
-            if domain.file_type()?.is_dir() {
-                give(&domain.path())?;
-                give_files(&domain.path(), &give)?;
-            }
-        }
-    }
-    Ok(())
+    give(&folder, user)?;
+    Ok(Some(folder))
 }
 
-/// Only plain files: a link that somebody put there would lead `chown` elsewhere.
-fn give_files(folder: &Path, give: &impl Fn(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    for item in std::fs::read_dir(folder)? {
-        let item = item?;
-        if item.file_type()?.is_file() {
-            give(&item.path())?;
-        }
-    }
-    Ok(())
+/// Gives a file right in a folder, where it is there.
+fn give_file(parent: &OwnedFd, name: &str, user: User) -> anyhow::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(std::io::Error::from(errno)).with_context(|| name.to_owned()),
+    };
+    let found = rustix::fs::fstat(&file)?;
+    let is_file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+    anyhow::ensure!(is_file && found.st_nlink == 1, "{name} is no plain file with one name");
+    give(&file, user)
+}
+
+fn give(what: &OwnedFd, user: User) -> anyhow::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    Ok(rustix::fs::fchown(what, Some(uid), Some(gid))?)
 }
 
 /// Starts this program again as the user, with the same flags. Returns only on failure.
@@ -81,4 +112,47 @@ pub(crate) fn become_user(user: User) -> anyhow::Error {
         "{} cannot be started as user {USER}: can that user execute it?",
         program.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+
+    /// Ourselves: handing over to anybody else needs root.
+    fn me() -> User {
+        User { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() }
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_file_stops_the_hand_over() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "root's").unwrap();
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        std::os::unix::fs::symlink(&secret, data.join("api-key")).unwrap();
+        let victim = User { uid: 12_345, gid: 12_345 };
+        assert!(hand_over(&data, victim, None).is_err());
+        std::fs::remove_file(data.join("api-key")).unwrap();
+        std::fs::hard_link(&secret, data.join("api-key")).unwrap();
+        assert!(hand_over(&data, victim, None).is_err());
+        assert_eq!(std::fs::metadata(&secret).unwrap().uid(), 0);
+    }
+
+    #[test]
+    fn the_data_folder_stays_roots_and_sticky() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("courier.db"), "").unwrap();
+        hand_over(dir.path(), User { uid: 12_345, ..me() }, Some("e2b.test")).unwrap();
+        let folder = std::fs::metadata(dir.path()).unwrap();
+        assert_eq!((folder.uid(), folder.mode() & 0o7777), (0, 0o1775));
+        assert_eq!(std::fs::metadata(dir.path().join("courier.db")).unwrap().uid(), 12_345);
+    }
 }
