@@ -34,6 +34,8 @@ pub struct LauncherOptions {
     pub binary: PathBuf,
     /// Users that may use it beside root.
     pub allow_uids: Vec<u32>,
+    /// The runsc that it shall use; the usual places when absent.
+    pub runsc: Option<PathBuf>,
     /// It ends after so long without clients and sandboxes.
     pub idle_exit: Option<Duration>,
 }
@@ -139,6 +141,9 @@ async fn start(options: &LauncherOptions) -> Result<(Child, u64), LauncherError>
     command.arg("--dir").arg(&options.dir);
     for uid in &options.allow_uids {
         command.arg("--allow-uid").arg(uid.to_string());
+    }
+    if let Some(runsc) = &options.runsc {
+        command.arg("--runsc").arg(runsc);
     }
     if let Some(idle) = options.idle_exit {
         command.arg("--idle-exit-s").arg(idle.as_secs().max(1).to_string());

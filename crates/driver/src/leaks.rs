@@ -80,16 +80,27 @@ pub async fn find_leaks(dir: &Path) -> Result<Vec<Leak>, DriverError> {
 
 /// Ids of the sandboxes of the launcher that runs there, if one does.
 async fn running(dir: &Path) -> Result<BTreeSet<String>, DriverError> {
-    let socket = socket_path(dir);
-    match GvisorDriver::connect(socket, OWNER, Linger::Go).await {
-        Ok(driver) => Ok(driver.list_all().await?.into_iter().collect()),
+    let ask = async {
+        let driver = GvisorDriver::connect(socket_path(dir), OWNER, Linger::Go).await?;
+        driver.list_all().await
+    };
+    match ask.await {
+        Ok(ids) => Ok(ids.into_iter().collect()),
         Err(DriverError::Launcher(error)) if is_absent(&error) => Ok(BTreeSet::new()),
         Err(error) => Err(error),
     }
 }
 
+/// True when there is no launcher, or one that is just going: the next look will tell.
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+    )
 }
 
 /// One look.

@@ -162,7 +162,7 @@ impl Watch<'_> {
             (None, None) => "the Sentry ended".to_owned(),
         };
         Ok(Some(Report::Ended {
-            killed: signal == Some(libc::SIGKILL),
+            failed: code != Some(0),
             what,
             disk_bytes: walls::disk_bytes("/".as_ref()).unwrap_or_default(),
             log: self.tail(),

@@ -36,8 +36,9 @@ pub(crate) enum Report {
     },
     /// The Sentry ended by itself; the box ends.
     Ended {
-        /// True when a SIGKILL ended it, as the kernel does for memory.
-        killed: bool,
+        /// True unless it exited with 0. A Sentry whose first guest process the kernel killed for
+        /// memory exits with 1.
+        failed: bool,
         /// How it ended, for people.
         what: String,
         /// Bytes of the disk in use.

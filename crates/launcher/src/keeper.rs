@@ -399,10 +399,10 @@ fn await_own_end(live: &Live) -> Option<How> {
 
 /// How a sandbox ended that nobody ended: from the box's last report, and the kernel's count.
 fn own_end(live: &Live, oom_kills: u64) -> (How, u64, String) {
-    let by_kernel = |killed: bool| if killed && oom_kills > 0 { How::Memory } else { How::Crashed };
+    let by_kernel = |failed: bool| if failed && oom_kills > 0 { How::Memory } else { How::Crashed };
     match record::receive::<Report>(&live.control) {
-        Ok(Some((Report::Ended { killed, what, disk_bytes, log }, _))) => {
-            (by_kernel(killed), disk_bytes, with_log(&what, &log))
+        Ok(Some((Report::Ended { failed, what, disk_bytes, log }, _))) => {
+            (by_kernel(failed), disk_bytes, with_log(&what, &log))
         }
         Ok(Some((Report::Failed { what, log }, _))) => (How::Crashed, 0, with_log(&what, &log)),
         Ok(Some((Report::Up, _)) | None) | Err(_) => {

@@ -59,8 +59,17 @@ fn main() -> ExitCode {
 fn serve(options: Options) -> std::io::Result<()> {
     // Before any thread: they inherit the mask.
     let signals = signals::take()?;
+    raise_open_files()?;
     let finder = technology::Finder::new(options.runsc);
     let host = Arc::new(host::Host::open(&options.dir, finder)?);
     let registry = registry::Registry::new(host);
     server::serve(registry, &options.policy, &signals)
+}
+
+/// Five descriptors per sandbox add up to more than the usual 1,024.
+fn raise_open_files() -> std::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    Ok(())
 }

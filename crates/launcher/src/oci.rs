@@ -14,9 +14,6 @@ const HOSTNAME: &str = "sandbox";
 /// The guest daemon, as every template's image has it.
 const GUEST: &str = "/usr/local/bin/courier-guest";
 
-/// Bound of /dev, which is memory too; it only has to hold a few nodes.
-const DEV_SIZE: &str = "size=1m";
-
 /// Root's capabilities inside. They are the guest kernel's, not the host's: the Sentry runs without
 /// any. Left out is what gVisor does not know, and CAP_SYS_ADMIN and CAP_SYS_RESOURCE: they would
 /// exempt root inside from `RLIMIT_NPROC`.
@@ -66,7 +63,7 @@ pub(crate) fn config(limits: &Limits, image: &str) -> Value {
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/sys", "type": "sysfs", "source": "sysfs"},
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": [DEV_SIZE]},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
             {"destination": "/dev/shm", "type": "tmpfs", "source": "tmpfs", "options": [tmpfs]},
         ],
         "linux": {"namespaces": [

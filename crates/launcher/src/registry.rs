@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::checked::Name;
 use crate::host::Host;
 use crate::keeper::{MachineFds, Order, Sandbox};
-use crate::wire::{Ended, LIST_PAGE, Limits, Refusal};
+use crate::wire::{Ended, How, LIST_PAGE, Limits, Refusal, Usage};
 
 /// Most sandboxes at once, as a guard against a client in a loop.
 const MAX_SANDBOXES: usize = 4_096;
@@ -175,13 +175,18 @@ impl Registry {
         }
     }
 
-    /// Destroys one of the owner's sandboxes and forgets it.
+    /// Destroys one of the owner's sandboxes, from whatever state, and forgets it.
     pub(crate) fn destroy(&self, owner: &Owner, id: &Name) -> Result<Ended, Refusal> {
         let sandbox = self.get(owner, id)?;
         sandbox.ask_to_end();
         let ended = sandbox.wait_for_end();
         self.forget(id);
-        ended
+        // What never ran is gone as well, and whoever asked for it has been told why.
+        Ok(ended.unwrap_or_else(|_never_ran| Ended {
+            how: How::Requested,
+            usage: Usage::default(),
+            log: String::new(),
+        }))
     }
 
     /// A page of ids: of one owner, or of all.

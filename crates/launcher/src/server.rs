@@ -47,6 +47,13 @@ struct Shared {
     stopped: OwnedFd,
 }
 
+impl Shared {
+    fn ask_to_stop(&self) {
+        // It only fails when the counter is full, and then the launcher is stopping anyway.
+        let _full = rustix::io::write(&self.stopped, &1_u64.to_ne_bytes());
+    }
+}
+
 /// Serves until a signal, a `shutdown` or idleness ends it; then nothing is left of any sandbox.
 pub(crate) fn serve(registry: Registry, policy: &Policy, signals: &OwnedFd) -> io::Result<()> {
     let path = registry.host().dir().join(SOCKET);
@@ -176,9 +183,15 @@ impl Connection {
         let Some((owner, linger)) = self.greet() else { return };
         self.shared.registry.connected(&owner);
         while let Some((request, fds)) = self.next() {
+            let last = matches!(request, Request::Shutdown);
             let reply = self.carry_out(&owner, request, fds);
+            let shut_down = last && reply.is_ok();
             if !self.answer(reply) {
                 break;
+            }
+            if shut_down {
+                // Only now: the process ends with its first thread, answered or not.
+                self.shared.ask_to_stop();
             }
         }
         self.shared.registry.disconnected(&owner, linger);
@@ -256,16 +269,14 @@ impl Connection {
             }
             Request::List { after } => list(registry, Some(owner), after),
             Request::ListAll { after } => list(registry, None, after),
-            Request::Shutdown => self.shut_down(),
+            Request::Shutdown => self.may_shut_down(),
         }
     }
 
-    fn shut_down(&self) -> Reply {
+    fn may_shut_down(&self) -> Reply {
         if self.uid != 0 && self.uid != rustix::process::getuid().as_raw() {
             return Err(Refusal::invalid("only root may shut the launcher down"));
         }
-        rustix::io::write(&self.shared.stopped, &1_u64.to_ne_bytes())
-            .map_err(|error| Refusal::host("shut down", &error.into()))?;
         Ok((Answer::Done, Vec::new()))
     }
 }

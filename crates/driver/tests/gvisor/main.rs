@@ -1,16 +1,178 @@
-//! The gVisor driver passes the suite on the real launcher and the real runsc, and leaves nothing.
-//! Needs root, runsc and mkfs.erofs.
+//! The gVisor driver passes the suite on the real launcher and the real runsc, keeps its limits, and
+//! leaves nothing. Needs root, runsc, mkfs.ext4 and mkfs.erofs.
 
 mod rig;
 
-use courier_driver::conformance;
-use courier_driver::leaks::find_leaks;
+use std::fs;
+use std::time::Duration;
+
+use courier_driver::conformance::{self, Rig, await_gone, create, echo};
+use courier_driver::gvisor::{GvisorDriver, Linger};
+use courier_driver::launcher_process::{LauncherError, ensure_running, socket_path};
+use courier_driver::leaks::{Leak, find_leaks};
+use courier_driver::{Driver, DriverError};
+use courier_types::EndReason;
 use rig::GvisorRig;
+use rustix::process::Signal;
+
+/// Lifetime of machines whose deadline a test is not about.
+const LONG: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gvisor_driver_conforms_and_leaves_nothing_behind() {
     let Some(rig) = GvisorRig::start("suite").await else { return };
     conformance::run(&rig).await;
+    assert_eq!(find_leaks(rig.dir()).await.unwrap(), []);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_eats_its_memory_ends_for_memory() {
+    let Some(rig) = GvisorRig::start("memory").await else { return };
+    let machine = create(&rig, LONG).await;
+    rustix::io::write(&machine.channel, b"eat").unwrap();
+    await_gone(&machine).await;
+    let ended = rig.driver().destroy(&machine.id).await.unwrap();
+    assert_eq!(ended.reason, EndReason::Memory, "{ended:?}");
+    assert!(ended.usage.oom_kills > 0 && ended.usage.memory_peak_bytes > 100 << 20, "{ended:?}");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_the_guests_own_trouble() {
+    let Some(rig) = GvisorRig::start("disk").await else { return };
+    let machine = create(&rig, LONG).await;
+    let written: u64 = String::from_utf8(echo(&machine.channel, b"fill")).unwrap().parse().unwrap();
+    assert!((40 << 20..=64 << 20).contains(&written), "{written} bytes fitted on 64 MiB");
+    let usage = rig.driver().usage(&machine.id).await.unwrap();
+    assert!(usage.disk_bytes >= written, "{usage:?}");
+    assert_eq!(echo(&machine.channel, b"alive"), b"alive");
+    rig.driver().destroy(&machine.id).await.unwrap();
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_process_of_a_sandbox_has_a_capability_and_all_but_its_first_are_nobody() {
+    let Some(rig) = GvisorRig::start("privileges").await else { return };
+    let machine = create(&rig, LONG).await;
+    assert_eq!(echo(&machine.channel, b"up"), b"up");
+    let pids = rig::sandbox_pids(&machine.id);
+    assert!(pids.len() > 2, "{pids:?}");
+    for pid in pids {
+        let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.split_whitespace().next().unwrap().to_owned()
+        };
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+            assert_eq!(field(set), "0000000000000000", "{status}");
+        }
+        assert_eq!(field("NoNewPrivs:"), "1", "{status}");
+        if field("Name:") != "exe" {
+            assert_eq!(
+                (field("Uid:"), field("Seccomp:")),
+                ("65534".into(), "2".into()),
+                "{status}"
+            );
+        }
+    }
+    rig.driver().destroy(&machine.id).await.unwrap();
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_launcher_takes_its_sandboxes_along_and_the_next_one_cleans_up() {
+    let Some(rig) = GvisorRig::start("killed").await else { return };
+    let machine = create(&rig, LONG).await;
+    rustix::process::kill_process(rig.launcher_pid(), Signal::KILL).unwrap();
+    await_gone(&machine).await;
+    let refused = rig.driver().usage(&machine.id).await.unwrap_err();
+    assert!(matches!(refused, DriverError::Launcher(_)), "{refused:?}");
+    let leaks = find_leaks(rig.dir()).await.unwrap();
+    let named = |leak: &Leak| matches!(leak, Leak::Directory(_) | Leak::Cgroup(_));
+    assert!(leaks.len() >= 2 && leaks.iter().all(named), "{leaks:?}");
+    ensure_running(&rig.options).await.unwrap();
+    assert_eq!(find_leaks(rig.dir()).await.unwrap(), []);
+    assert_eq!(rig.driver().list().await.unwrap(), [], "the driver finds the new launcher");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_see_only_their_own_and_take_it_along_unless_they_linger() {
+    let Some(rig) = GvisorRig::start("owner").await else { return };
+    let server = rig.client("server", Linger::Stay).await;
+    let run = rig.client("run", Linger::Go).await;
+    let spec = || conformance::spec(&rig, LONG);
+    let (stays, goes) = (server.create(&spec()).await.unwrap(), run.create(&spec()).await.unwrap());
+    assert_eq!(server.list().await.unwrap(), [stays.id.clone()]);
+    let foreign = run.destroy(&stays.id).await.unwrap_err();
+    assert!(matches!(foreign, DriverError::NotFound { .. }), "{foreign:?}");
+    drop((server, run));
+    await_gone(&goes).await;
+    let server = rig.client("server", Linger::Stay).await;
+    let again = server.attach(&stays.id).await.unwrap();
+    assert_eq!(echo(&again.channel, b"still"), b"still");
+    server.destroy(&stays.id).await.unwrap();
+    drop(server);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_callers_at_once_start_one_launcher_and_a_lone_second_one_is_told_off() {
+    let Some(rig) = GvisorRig::start("race").await else { return };
+    let options = rig::options(&rig.dir().with_file_name("raced"));
+    let (one, two) = tokio::join!(ensure_running(&options), ensure_running(&options));
+    assert_eq!(one.unwrap(), two.unwrap());
+    let second = tokio::process::Command::new(&options.binary)
+        .arg("--dir")
+        .arg(&options.dir)
+        .output()
+        .await
+        .unwrap();
+    let message = String::from_utf8(second.stderr).unwrap();
+    assert!(!second.status.success() && message.contains("another launcher"), "{message}");
+    let driver = GvisorDriver::connect(socket_path(&options.dir), "race", Linger::Go).await;
+    driver.unwrap().shut_down().await.unwrap();
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_runsc_is_told_with_its_remedy_and_nothing_is_made() {
+    let Some(rig) = GvisorRig::start("missing").await else { return };
+    let mut options = rig::options(&rig.dir().with_file_name("other"));
+    options.runsc = Some("/nonexistent/runsc".into());
+    let socket = ensure_running(&options).await.unwrap();
+    let driver = GvisorDriver::connect(socket, "missing", Linger::Go).await.unwrap();
+    let error = driver.create(&conformance::spec(&rig, LONG)).await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, DriverError::Unavailable { .. }), "{text}");
+    assert!(text.contains("not installed") && text.contains("bookworm-backports"), "{text}");
+    assert_eq!(driver.list().await.unwrap(), []);
+    assert_eq!(find_leaks(&options.dir).await.unwrap(), []);
+    driver.shut_down().await.unwrap();
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_whose_socket_would_have_too_long_a_path_is_named() {
+    let Some(rig) = GvisorRig::start("long").await else { return };
+    let options = rig::options(&rig.dir().with_file_name("x".repeat(120)));
+    match ensure_running(&options).await {
+        Err(LauncherError::Ended { log }) => assert!(log.contains("shorter --dir"), "{log}"),
+        other => unreachable!("{other:?}"),
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_is_no_image_does_not_start_and_leaves_nothing() {
+    let Some(rig) = GvisorRig::start("image").await else { return };
+    let rubbish = rig.dir().with_file_name("rubbish");
+    fs::write(&rubbish, "not an image").unwrap();
+    let spec = courier_driver::MachineSpec { image: rubbish, ..conformance::spec(&rig, LONG) };
+    let error = rig.driver().create(&spec).await.unwrap_err();
+    assert!(matches!(error, DriverError::NotStarted { .. }), "{error:?}");
+    assert_eq!(rig.driver().list().await.unwrap(), []);
     assert_eq!(find_leaks(rig.dir()).await.unwrap(), []);
     rig.stop().await;
 }

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use courier_driver::Driver;
 use courier_driver::conformance::Rig;
 use courier_driver::gvisor::{GvisorDriver, Linger};
-use courier_driver::launcher_process::{LauncherOptions, ensure_running};
+use courier_driver::launcher_process::{LauncherOptions, ensure_running, socket_path};
 use courier_driver::leaks::find_leaks;
 use courier_types::SandboxId;
 use rustix::process::{Pid, Signal};
@@ -31,12 +31,7 @@ impl GvisorRig {
         }
         let dir = tempfile::tempdir().unwrap();
         make_image(dir.path());
-        let options = LauncherOptions {
-            dir: dir.path().join("launcher"),
-            binary: launcher(),
-            allow_uids: Vec::new(),
-            idle_exit: Some(std::time::Duration::from_secs(30)),
-        };
+        let options = options(&dir.path().join("launcher"));
         let socket = ensure_running(&options).await.unwrap();
         let driver = GvisorDriver::connect(socket, owner, Linger::Go).await.unwrap();
         Some(Self { dir, driver, options })
@@ -46,8 +41,21 @@ impl GvisorRig {
         &self.options.dir
     }
 
-    pub(crate) fn gvisor(&self) -> &GvisorDriver {
-        &self.driver
+    /// Another client of the same launcher.
+    pub(crate) async fn client(&self, owner: &str, linger: Linger) -> GvisorDriver {
+        GvisorDriver::connect(socket_path(self.dir()), owner, linger).await.unwrap()
+    }
+
+    /// The launcher's process.
+    pub(crate) fn launcher_pid(&self) -> Pid {
+        let wanted = self.dir().as_os_str().as_encoded_bytes();
+        let launcher = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let line = fs::read(path.join("cmdline")).ok()?;
+            let is_it = line.split(|byte| *byte == 0).any(|word| word == wanted);
+            is_it.then(|| Pid::from_raw(path.file_name()?.to_str()?.parse().ok()?))?
+        });
+        launcher.last().expect("a launcher runs")
     }
 
     /// Ends the launcher and proves that nothing is left.
@@ -57,6 +65,17 @@ impl GvisorRig {
         drop(driver);
         assert_eq!(find_leaks(&options.dir).await.unwrap(), []);
         drop(dir);
+    }
+}
+
+/// How tests start a launcher: it goes by itself soon after a test that failed.
+pub(crate) fn options(dir: &Path) -> LauncherOptions {
+    LauncherOptions {
+        dir: dir.to_owned(),
+        binary: launcher(),
+        allow_uids: Vec::new(),
+        runsc: None,
+        idle_exit: Some(std::time::Duration::from_secs(10)),
     }
 }
 
