@@ -27,7 +27,7 @@ pub(crate) async fn launcher(config: &Config) -> anyhow::Result<PathBuf> {
     let options = LauncherOptions {
         dir: config.launcher_dir.clone(),
         binary: config.launcher_binary.clone(),
-        runsc: config.isolation_binary.clone(),
+        technology_binary: config.isolation_binary.clone(),
         allow_uids: service.map(|user| user.uid).into_iter().collect(),
         idle_exit: Some(LAUNCHER_IDLE_EXIT),
     };

@@ -35,7 +35,7 @@ pub struct LauncherOptions {
     /// Users that may use it beside root.
     pub allow_uids: Vec<u32>,
     /// The runsc that it shall use; the usual places when absent.
-    pub runsc: Option<PathBuf>,
+    pub technology_binary: Option<PathBuf>,
     /// It ends after so long without clients and sandboxes.
     pub idle_exit: Option<Duration>,
 }
@@ -142,7 +142,7 @@ async fn start(options: &LauncherOptions) -> Result<(Child, u64), LauncherError>
     for uid in &options.allow_uids {
         command.arg("--allow-uid").arg(uid.to_string());
     }
-    if let Some(runsc) = &options.runsc {
+    if let Some(runsc) = &options.technology_binary {
         command.arg("--runsc").arg(runsc);
     }
     if let Some(idle) = options.idle_exit {

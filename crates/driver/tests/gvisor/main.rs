@@ -140,7 +140,7 @@ async fn two_callers_at_once_start_one_launcher_and_a_lone_second_one_is_told_of
 async fn a_missing_runsc_is_told_with_its_remedy_and_nothing_is_made() {
     let Some(rig) = GvisorRig::start("missing").await else { return };
     let mut options = rig::options(&rig.dir().with_file_name("other"));
-    options.runsc = Some("/nonexistent/runsc".into());
+    options.technology_binary = Some("/nonexistent/runsc".into());
     let socket = ensure_running(&options).await.unwrap();
     let driver = GvisorDriver::connect(socket, "missing", Linger::Go).await.unwrap();
     let error = driver.create(&conformance::spec(&rig, LONG)).await.unwrap_err();

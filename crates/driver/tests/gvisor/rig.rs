@@ -74,7 +74,7 @@ pub(crate) fn options(dir: &Path) -> LauncherOptions {
         dir: dir.to_owned(),
         binary: launcher(),
         allow_uids: Vec::new(),
-        runsc: None,
+        technology_binary: None,
         idle_exit: Some(std::time::Duration::from_secs(10)),
     }
 }
