@@ -98,7 +98,8 @@ pub(crate) fn spawn(
     let mut task = Task {
         deadline: spec.deadline,
         state,
-        // Later than every generation of an earlier server's, and strictly rising from here.
+        // Later than every generation of an earlier server's (unless somebody set the clock back by
+        // more than the sandbox's life), and strictly rising from here.
         generation: Generation(u64::try_from(now.as_micros()).unwrap_or(0)),
         machine: None,
         failure: None,
@@ -283,9 +284,24 @@ impl Task {
         if parts.is_empty() {
             return None;
         }
-        let mut text = parts.join("\n");
-        let end = text.floor_char_boundary(DETAIL_LIMIT_BYTES);
-        text.truncate(end);
-        Some(text)
+        Some(printable(&parts.join("\n")))
+    }
+}
+
+/// The start of a text, safe to print: a log may quote what a guest wrote.
+fn printable(text: &str) -> String {
+    let end = text.floor_char_boundary(DETAIL_LIMIT_BYTES);
+    let kept = text.get(..end).unwrap_or_default();
+    kept.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_is_bounded_and_moves_no_cursor() {
+        assert_eq!(printable("a\u{1b}[2J\nb"), "a\u{fffd}[2J\nb");
+        assert_eq!(printable(&"ä".repeat(10_000)).len(), DETAIL_LIMIT_BYTES);
     }
 }
