@@ -14,6 +14,8 @@ pub struct Config {
     pub timeout_max: Duration,
     /// How long a node may take to make a sandbox before it is given up.
     pub create_timeout: Duration,
+    /// Time between two sweeps, which repeat what failed and end what nobody ended.
+    pub sweep_every: Duration,
     /// How long ended sandboxes stay visible.
     pub ended_kept_for: Duration,
     /// How many ended sandboxes stay visible.
@@ -27,6 +29,7 @@ impl Default for Config {
             sandboxes_max: 100,
             timeout_max: Duration::from_hours(24),
             create_timeout: Duration::from_mins(1),
+            sweep_every: Duration::from_secs(30),
             ended_kept_for: Duration::from_hours(24 * 7),
             ended_kept_max: 10_000,
         }

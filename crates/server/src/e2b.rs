@@ -17,6 +17,8 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 
+pub(crate) use logs::Direction;
+
 /// Seconds that a sandbox lives when a v2 client does not say.
 const TIMEOUT_SECS: i64 = 300;
 

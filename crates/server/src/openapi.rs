@@ -1,10 +1,11 @@
 //! The OpenAPI document, generated from the handlers and the bodies.
 
-use courier_protocol::e2b::ErrorBody;
+use courier_protocol::e2b::{ErrorBody, LogLevel, Order};
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi as _};
 
+use crate::e2b::Direction;
 use crate::router;
 
 #[derive(utoipa::OpenApi)]
@@ -16,7 +17,8 @@ use crate::router;
                        `ErrorBody`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(ErrorBody)),
+    // What only query parameters refer to is not found by itself.
+    components(schemas(ErrorBody, LogLevel, Order, Direction)),
     security(("api_key" = []), ("bearer" = [])),
     modifiers(&Schemes),
 )]

@@ -29,6 +29,13 @@ pub struct Server {
     app: Arc<App>,
 }
 
+impl Drop for Server {
+    /// The reconcilers end with the server that started them.
+    fn drop(&mut self) {
+        self.app.stop.cancel();
+    }
+}
+
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server").field("config", &self.app.config).finish_non_exhaustive()

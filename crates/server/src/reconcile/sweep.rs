@@ -16,9 +16,6 @@ use crate::clock;
 use crate::http::chain;
 use crate::sandboxes::{IDEMPOTENCY_KEPT_FOR, KillError, destroy};
 
-/// Time between two sweeps.
-const EVERY: Duration = Duration::from_secs(30);
-
 /// How long after its deadline a sandbox is the sweep's: the node is expected to be in time.
 const DEADLINE_GRACE: Duration = Duration::from_secs(10);
 
@@ -31,7 +28,8 @@ pub(crate) struct Suspects(HashSet<SandboxId>);
 
 pub(crate) async fn run(app: Arc<App>) {
     let mut suspects = Suspects::default();
-    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + EVERY, EVERY);
+    let every = app.config.sweep_every;
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while app.stop.run_until_cancelled(ticks.tick()).await.is_some() {
         if let Err(error) = sweep(&app, &mut suspects).await {

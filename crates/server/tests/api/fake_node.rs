@@ -1,0 +1,300 @@
+//! A node without sandboxes: it remembers what it was asked, and fails where a test says so.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use courier_protocol::envd::connect::{Codec, encode_end, encode_envelope};
+use courier_protocol::envd::process::{
+    DataEvent, EndEvent, ProcessEvent, StartEvent, StartResponse,
+};
+use courier_protocol::node::{Body, Node, NodeError, NodeInfo, Report};
+use courier_types::{
+    EndReason, Generation, Isolation, ObservedState, SandboxId, SandboxSpec, Timestamp, Usage,
+};
+use futures_util::{StreamExt as _, stream};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use tokio::sync::{mpsc, watch};
+
+/// What `create` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Creates {
+    Work,
+    Full,
+    DoNotStart,
+    LackTheBuild,
+    /// It waits until [`FakeNode::release`].
+    Wait,
+    Panic,
+}
+
+/// What a started program does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// Prints `out` and a broken character, and `err`; exits with 3.
+    Exits,
+    /// Runs for ever.
+    Hangs,
+    /// Takes its sandbox with it, for memory.
+    KillsItsSandbox,
+}
+
+struct State {
+    alive: BTreeMap<SandboxId, SandboxSpec>,
+    creates: Creates,
+    program: Program,
+    kills_fail: bool,
+    written: BTreeMap<String, Vec<u8>>,
+}
+
+pub(crate) struct FakeNode {
+    state: Mutex<State>,
+    released: watch::Sender<bool>,
+    report: mpsc::Sender<Report>,
+    reports: tokio::sync::Mutex<mpsc::Receiver<Report>>,
+}
+
+impl FakeNode {
+    pub(crate) fn new() -> Self {
+        let (report, reports) = mpsc::channel(64);
+        let state = State {
+            alive: BTreeMap::new(),
+            creates: Creates::Work,
+            program: Program::Exits,
+            kills_fail: false,
+            written: BTreeMap::new(),
+        };
+        let (released, _) = watch::channel(false);
+        Self { state: Mutex::new(state), released, report, reports: reports.into() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub(crate) fn creates(&self, creates: Creates) {
+        self.lock().creates = creates;
+    }
+
+    pub(crate) fn programs(&self, program: Program) {
+        self.lock().program = program;
+    }
+
+    pub(crate) fn kills_fail(&self, fail: bool) {
+        self.lock().kills_fail = fail;
+    }
+
+    /// Lets the creates go on that wait.
+    pub(crate) fn release(&self) {
+        self.released.send_replace(true);
+    }
+
+    pub(crate) fn alive(&self) -> Vec<SandboxId> {
+        self.lock().alive.keys().cloned().collect()
+    }
+
+    pub(crate) fn spec(&self, id: &str) -> SandboxSpec {
+        self.lock().alive.get(&id.parse().unwrap()).expect("it is alive").clone()
+    }
+
+    pub(crate) fn written(&self) -> BTreeMap<String, Vec<u8>> {
+        self.lock().written.clone()
+    }
+
+    /// A sandbox that the server does not know of.
+    pub(crate) fn plant(&self, spec: SandboxSpec) {
+        self.lock().alive.insert(spec.id.clone(), spec);
+    }
+
+    /// A sandbox is gone, and nobody is told.
+    pub(crate) fn lose(&self, id: &str) {
+        self.lock().alive.remove(&id.parse().unwrap());
+    }
+
+    /// A sandbox ends, and the node reports it.
+    pub(crate) async fn end(&self, id: &str, reason: EndReason, generation: u64) {
+        self.lose(id);
+        let state = ObservedState::ended(reason);
+        self.tell(id, state, generation).await;
+    }
+
+    pub(crate) async fn tell(&self, id: &str, state: ObservedState, generation: u64) {
+        let report = Report {
+            id: id.parse().unwrap(),
+            generation: Generation(generation),
+            state,
+            at: std::time::SystemTime::now().into(),
+            usage: Some(usage()),
+            detail: Some("the technology's last words".to_owned()),
+        };
+        self.report.send(report).await.unwrap();
+    }
+
+    fn program_events(&self, id: &SandboxId) -> Body {
+        let start = ProcessEvent { start: Some(StartEvent { pid: 7 }), ..Default::default() };
+        match self.lock().program {
+            Program::Exits => {
+                let data = DataEvent { stdout: Some(b"out\xff".to_vec()), ..Default::default() };
+                let errors = DataEvent { stderr: Some(b"err".to_vec()), ..Default::default() };
+                let end = EndEvent {
+                    exit_code: 3,
+                    exited: true,
+                    status: "exit status 3".to_owned(),
+                    ..Default::default()
+                };
+                let events = [
+                    start,
+                    ProcessEvent { data: Some(data), ..Default::default() },
+                    ProcessEvent { data: Some(errors), ..Default::default() },
+                    ProcessEvent { end: Some(end), ..Default::default() },
+                ];
+                let mut bytes = Vec::new();
+                for event in events {
+                    bytes.extend_from_slice(&envelope(event));
+                }
+                bytes.extend_from_slice(&encode_end(Ok(())));
+                full(bytes)
+            }
+            Program::Hangs => {
+                let first = stream::iter([Ok(http_body::Frame::data(envelope(start)))]);
+                StreamBody::new(first.chain(stream::pending())).boxed_unsync()
+            }
+            Program::KillsItsSandbox => {
+                let report = Report {
+                    id: id.clone(),
+                    generation: Generation(9),
+                    state: ObservedState::ended(EndReason::Memory),
+                    at: std::time::SystemTime::now().into(),
+                    usage: Some(usage()),
+                    detail: None,
+                };
+                self.report.try_send(report).unwrap();
+                let broken = Err("the channel closed".into());
+                let frames = [Ok(http_body::Frame::data(envelope(start))), broken];
+                StreamBody::new(stream::iter(frames)).boxed_unsync()
+            }
+        }
+    }
+}
+
+pub(crate) fn usage() -> Usage {
+    Usage { memory_bytes: 1, memory_peak_bytes: 2, cpu_micros: 3, disk_bytes: 4, oom_kills: 0 }
+}
+
+fn envelope(event: ProcessEvent) -> Bytes {
+    encode_envelope(Codec::Proto, &StartResponse { event: Some(event) })
+}
+
+fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+#[async_trait]
+impl Node for FakeNode {
+    async fn info(&self) -> Result<NodeInfo, NodeError> {
+        Ok(NodeInfo {
+            isolation: Isolation::Fake,
+            technology: "fake 1".to_owned(),
+            builds: vec!["base-1".to_owned()],
+        })
+    }
+
+    async fn create(&self, spec: SandboxSpec) -> Result<(), NodeError> {
+        let creates = self.lock().creates;
+        let id = spec.id.clone();
+        match creates {
+            Creates::Work => {}
+            Creates::Full => return Err(NodeError::Full { what: "memory".to_owned() }),
+            Creates::LackTheBuild => return Err(NodeError::UnknownBuild { build: spec.build }),
+            Creates::DoNotStart => {
+                let source = "no kernel".into();
+                return Err(NodeError::NotStarted { id, reason: EndReason::Crashed, source });
+            }
+            Creates::Wait => {
+                let mut released = self.released.subscribe();
+                released.wait_for(|released| *released).await.unwrap();
+            }
+            Creates::Panic => panic!("a test asked for it"),
+        }
+        self.lock().alive.insert(id, spec);
+        Ok(())
+    }
+
+    async fn adopt(&self, spec: SandboxSpec) -> Result<(), NodeError> {
+        if self.lock().alive.contains_key(&spec.id) {
+            Ok(())
+        } else {
+            Err(NodeError::NotFound { id: spec.id })
+        }
+    }
+
+    async fn reap_except(&self, keep: &[SandboxId]) -> Result<Vec<SandboxId>, NodeError> {
+        let doomed: Vec<SandboxId> =
+            self.alive().into_iter().filter(|id| !keep.contains(id)).collect();
+        self.lock().alive.retain(|id, _spec| keep.contains(id));
+        Ok(doomed)
+    }
+
+    async fn set_deadline(&self, id: &SandboxId, deadline: Timestamp) -> Result<(), NodeError> {
+        match self.lock().alive.get_mut(id) {
+            Some(spec) => {
+                spec.deadline = deadline;
+                Ok(())
+            }
+            None => Err(NodeError::NotFound { id: id.clone() }),
+        }
+    }
+
+    async fn kill(&self, id: &SandboxId) -> Result<(), NodeError> {
+        let mut state = self.lock();
+        if state.kills_fail {
+            return Err(NodeError::Node("a test asked for it".into()));
+        }
+        state.alive.remove(id);
+        Ok(())
+    }
+
+    async fn usage(&self, id: &SandboxId) -> Result<Usage, NodeError> {
+        if self.lock().alive.contains_key(id) {
+            Ok(usage())
+        } else {
+            Err(NodeError::NotFound { id: id.clone() })
+        }
+    }
+
+    async fn request(
+        &self,
+        id: &SandboxId,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, NodeError> {
+        if !self.lock().alive.contains_key(id) {
+            return Err(NodeError::NotFound { id: id.clone() });
+        }
+        let (parts, body) = request.into_parts();
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        match (parts.method.as_str(), parts.uri.path()) {
+            ("POST", "/files") => {
+                let content = body.collect().await.expect("our own body").to_bytes().to_vec();
+                self.lock().written.insert(query, content);
+                Ok(http::Response::new(full("[]")))
+            }
+            ("POST", "/process.Process/Start") => {
+                let mut response = http::Response::new(self.program_events(id));
+                let proto = http::HeaderValue::from_static("application/connect+proto");
+                response.headers_mut().insert(http::header::CONTENT_TYPE, proto);
+                Ok(response)
+            }
+            _ => {
+                let mut response =
+                    http::Response::new(full(r#"{"code":"not_found","message":"not there"}"#));
+                *response.status_mut() = http::StatusCode::NOT_FOUND;
+                Ok(response)
+            }
+        }
+    }
+
+    async fn next_report(&self) -> Report {
+        self.reports.lock().await.recv().await.expect("the node holds the sender")
+    }
+}

@@ -1,0 +1,20 @@
+//! The public API over a fake node: what clients send, what they get, and what is left.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a helper of a test fails the test by panicking"
+)]
+
+mod auth;
+mod bad_input;
+mod document;
+mod executions;
+mod fake_node;
+mod idempotency;
+mod lifecycle;
+mod lists;
+mod restart;
+mod sweep;
+mod world;

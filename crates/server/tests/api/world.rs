@@ -1,0 +1,206 @@
+//! A server over a fake node and a database in a folder of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use courier_protocol::node::SharedNode;
+use courier_server::{Config, Server, ensure_default_project, issue_api_key};
+use courier_store::{NewTemplate, ProjectRow, Store};
+use courier_types::{Limits, ProjectId, TemplateId, Timestamp};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+use crate::fake_node::FakeNode;
+
+/// Longest wait for a condition.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) struct World {
+    folder: TempDir,
+    pub(crate) node: Arc<FakeNode>,
+    pub(crate) store: Store,
+    pub(crate) server: Server,
+    pub(crate) key: String,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn ok(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        self
+    }
+
+    /// An error with our body, whose message has that part.
+    #[track_caller]
+    pub(crate) fn error(self, status: u16, part: &str) -> Self {
+        let answer = self.ok(status);
+        let body = answer.json();
+        assert_eq!(body["code"], u64::from(status));
+        let message = body["message"].as_str().expect("a message");
+        assert!(message.contains(part), "no {part:?} in {message:?}");
+        answer
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+pub(crate) fn config() -> Config {
+    Config {
+        sandboxes_max: 5,
+        create_timeout: Duration::from_secs(5),
+        timeout_max: Duration::from_hours(1),
+        ..Config::default()
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(config()).await
+    }
+
+    pub(crate) async fn with(config: Config) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("courier.db")).await.unwrap();
+        let project = ensure_default_project(&store).await.unwrap();
+        let (_row, key) = issue_api_key(&store, &project, "test").await.unwrap();
+        let template = NewTemplate {
+            id: TemplateId::from_random([1; 20]),
+            project_id: None,
+            names: vec!["base".to_owned(), "code-interpreter-v1".to_owned()],
+            build: "base-1".to_owned(),
+            build_id: "00000000-0000-4000-8000-000000000000".to_owned(),
+            limits: Limits::default(),
+        };
+        store.register_template(&template, Timestamp::from_micros(1)).await.unwrap();
+        let node = Arc::new(FakeNode::new());
+        let shared: SharedNode = Arc::clone(&node) as SharedNode;
+        let server = Server::start(config, store.clone(), shared).await.unwrap();
+        Self { folder, node, store, server, key: key.expose().to_owned() }
+    }
+
+    /// The server goes without a word, as after SIGKILL, and another one starts over the same
+    /// database and node.
+    pub(crate) async fn crash_and_restart(self) -> Self {
+        let Self { folder, node, store, server, key } = self;
+        drop(server);
+        store.close().await;
+        let store = Store::open(&folder.path().join("courier.db")).await.unwrap();
+        let shared: SharedNode = Arc::clone(&node) as SharedNode;
+        let server = Server::start(config(), store.clone(), shared).await.unwrap();
+        Self { folder, node, store, server, key }
+    }
+
+    /// A key of another project.
+    pub(crate) async fn foreign_key(&self) -> String {
+        let project = ProjectRow {
+            id: ProjectId::from_random([9; 20]),
+            slug: "other".to_owned(),
+            created_at: Timestamp::from_micros(1),
+        };
+        let project = self.store.ensure_project(&project).await.unwrap();
+        let (_row, key) = issue_api_key(&self.store, &project, "other").await.unwrap();
+        key.expose().to_owned()
+    }
+
+    /// A request with the right key; JSON where there is a body.
+    pub(crate) fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Request<Body> {
+        let request =
+            Request::builder().method(method).uri(path).header("X-API-KEY", self.key.as_str());
+        match body {
+            Some(body) => request
+                .header("Content-Type", "application/json")
+                .body(Body::from(body.to_string())),
+            None => request.body(Body::empty()),
+        }
+        .unwrap()
+    }
+
+    pub(crate) async fn begin(&self, request: Request<Body>) -> Response {
+        self.server.router().oneshot(request).await.unwrap()
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = self.begin(request).await.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Answer { status: parts.status, headers: parts.headers, text }
+    }
+
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        self.send(self.request(method, path, body)).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call("POST", path, Some(&body)).await
+    }
+
+    /// Makes a sandbox over E2B's API; its id.
+    pub(crate) async fn sandbox(&self) -> String {
+        let body = serde_json::json!({"templateID": "base"});
+        let answer = self.post("/v2/sandboxes", body).await.ok(201).json();
+        answer["sandboxID"].as_str().unwrap().to_owned()
+    }
+
+    /// The state of a sandbox over our API.
+    pub(crate) async fn state(&self, id: &str) -> (String, String) {
+        let body = self.get(&format!("/v1/sandboxes/{id}")).await.ok(200).json();
+        let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        (text("state"), text("reason"))
+    }
+
+    /// Waits until a sandbox is in that state.
+    #[track_caller]
+    pub(crate) fn wait_for_state<'a>(
+        &'a self,
+        id: &'a str,
+        state: &'a str,
+    ) -> impl Future<Output = ()> + 'a {
+        let waited = async move {
+            while self.state(id).await.0 != state {
+                tokio::task::yield_now().await;
+            }
+        };
+        async move {
+            if tokio::time::timeout(PATIENCE, waited).await.is_err() {
+                panic!("{id} is {:?}, not {state}", self.state(id).await);
+            }
+        }
+    }
+
+    /// Waits until the node has that many sandboxes.
+    pub(crate) async fn wait_for_alive(&self, count: usize) {
+        let waited = async {
+            while self.node.alive().len() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        let alive = || self.node.alive().len();
+        tokio::time::timeout(PATIENCE, waited)
+            .await
+            .unwrap_or_else(|_| panic!("{} alive, not {count}", alive()));
+    }
+}
