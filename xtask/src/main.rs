@@ -3,6 +3,7 @@
 //! A check reads the tree and returns every finding at once, each with its place and what to do.
 
 mod docs;
+mod fuzz;
 mod layers;
 mod licences;
 mod soak;
@@ -42,6 +43,7 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
     let mut words = arguments.iter().map(String::as_str);
     match words.next() {
         Some("check") => check(CHECKS),
+        Some("fuzz") => fuzz::run(&tree::root()?, &words.collect::<Vec<_>>()),
         Some("soak") => soak::run(&words.collect::<Vec<_>>()),
         Some(name) => {
             let chosen: Vec<Check> = CHECKS.iter().copied().filter(|c| c.0 == name).collect();
@@ -76,6 +78,7 @@ fn usage() -> String {
     for (name, purpose, _check) in CHECKS {
         text.push_str(&format!("  {name:<10}  {purpose}\n"));
     }
+    text.push_str("  fuzz [--seconds N]  run each fuzz target for N seconds (30)\n");
     text.push_str("  soak [--count N]  make and kill N sandboxes (1000), then look for leaks");
     text
 }

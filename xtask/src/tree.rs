@@ -30,11 +30,11 @@ pub(crate) struct Tree {
 impl Tree {
     /// Reads the repository that this program was built from.
     pub(crate) fn read() -> anyhow::Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no parent")?;
+        let root = root()?;
         let mut files = Vec::new();
-        collect(root, root, &mut files)?;
+        collect(&root, &root, &mut files)?;
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { root: root.to_owned(), files })
+        Ok(Self { root, files })
     }
 
     /// The text of one file that must exist.
@@ -42,6 +42,12 @@ impl Tree {
         let file = self.files.iter().find(|file| file.path == path);
         file.map(|file| file.text.as_str()).with_context(|| format!("{path} is missing"))
     }
+}
+
+/// The root of the repository that this program was built from.
+pub(crate) fn root() -> anyhow::Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    root.map(Path::to_owned).context("xtask is a folder of the repository")
 }
 
 fn collect(root: &Path, folder: &Path, files: &mut Vec<File>) -> anyhow::Result<()> {
