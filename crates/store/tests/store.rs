@@ -302,14 +302,14 @@ async fn a_template_of_another_project_is_not_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_writers_at_once_all_succeed() {
     let world = World::new().await;
-    let writes = (1..=40_u8).map(|number| {
+    let writes = (1..=30_u8).map(|number| {
         let (store, row) = (world.store.clone(), world.row(number));
         tokio::spawn(async move { store.insert_sandbox(&row, AliveLimit(100), None).await })
     });
     for write in writes.collect::<Vec<_>>() {
         assert_eq!(write.await.unwrap().unwrap(), Insertion::Inserted);
     }
-    assert_eq!(world.store.list_alive().await.unwrap().len(), 40);
+    assert_eq!(world.store.list_alive().await.unwrap().len(), 30);
 }
 
 #[tokio::test]
