@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,8 +13,8 @@ use courier_protocol::node::Node as _;
 use courier_types::{AccessToken, SandboxId};
 
 use crate::driver::{TestDriver, node, spec};
-use crate::front::{Ask, ask, read_all, read_until, send, serve};
-use crate::guest::Manner;
+use crate::front::{Ask, PATIENCE, ask, read_all, read_until, send, serve};
+use crate::guest::{BROKEN_BODIES, Manner};
 
 const TOKEN: (&str, &str) = ("X-Access-Token", "right");
 
@@ -214,4 +216,35 @@ async fn half_an_address_is_a_bad_request_and_a_foreign_host_is_nobody() {
     let both = format!("Host: localhost\r\nE2b-Sandbox-Id: {id}\r\nE2b-Sandbox-Port: 49983\r\n");
     assert_eq!(request(both).await, 204);
     assert_eq!(request("Host: localhost\r\n".to_owned()).await, 404);
+}
+
+#[tokio::test]
+async fn a_large_upload_streams_through_whole() {
+    let (_node, address, id) = rig().await;
+    let body = "x".repeat(32 << 20);
+    let line = "POST /files?path=a";
+    let headers = [TOKEN];
+    let mut stream = send(address, &Ask { line, id: &id, headers: &headers, body: &body }).await;
+    let answer = read_all(&mut stream, String::new()).await;
+    assert!(answer.body.ends_with(&format!("{} bytes\n", 32 << 20)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_upload_that_the_client_breaks_off_reaches_the_guest_as_broken() {
+    let (node, address, id) = rig().await;
+    let line = "POST /files?path=a";
+    let request = format!(
+        "{line} HTTP/1.1\r\nHost: 49983-{id}.e2b.test\r\nX-Access-Token: right\r\nContent-Length: 100\r\n\r\nhalf"
+    );
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
+    drop(stream);
+    let noticed = async {
+        while BROKEN_BODIES.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, noticed).await.expect("the guest notices");
+    assert_eq!(ask(address, show(&id, &[TOKEN])).await.status, 200);
+    assert!(node.usage(&id).await.is_ok());
 }

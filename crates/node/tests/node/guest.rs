@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// Requests whose body did not come whole, in all guests.
+pub(crate) static BROKEN_BODIES: AtomicUsize = AtomicUsize::new(0);
 
 /// How a guest behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +124,11 @@ async fn answer(request: Request<Incoming>, manner: Manner) -> Result<Response<B
 async fn show(request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().unwrap().to_string();
-    let body = body.collect().await.unwrap().to_bytes();
+    let Ok(body) = body.collect().await else {
+        BROKEN_BODIES.fetch_add(1, Ordering::SeqCst);
+        return text(StatusCode::BAD_REQUEST, String::new());
+    };
+    let body = body.to_bytes();
     let mut shown = format!("{} {target}\n", parts.method);
     for (name, value) in &parts.headers {
         shown.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
