@@ -1,28 +1,22 @@
 //! One thread per sandbox: it makes it, watches it, ends it and cleans up. Everybody else only sees
-//! its [`Sandbox`], asks for things there and waits for the phase to change.
-//!
-//! ```text
-//! Starting ──▶ Running ──▶ Ended
-//!     └──────▶ Failed
-//! ```
+//! its [`Sandbox`].
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::thread::UnshareFlags;
 
 use crate::cgroup::Cgroup;
-use crate::checked::Name;
 use crate::control::{BoxConfig, Report};
 use crate::host::Host;
-use crate::wire::{Ended, How, Limits, Refusal, Usage};
-use crate::{record, walls};
+use crate::record;
+use crate::sandbox::{Order, Phase, Running, Sandbox, Wanted};
+use crate::wire::{Ended, How, Refusal, Usage};
 
 /// How long a sandbox may take to start. Measured: 0.15 s; a machine under heavy load takes longer.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -31,179 +25,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long a sandbox whose guest has closed its channel may take to end by itself when somebody
 /// wants it destroyed: so the cause is told (memory, a crash) and not just that it was asked for.
 const OWN_END_PATIENCE: Duration = Duration::from_secs(1);
-/// Stack of a keeper's thread, which calls little.
-const STACK: usize = 256 * 1024;
-
-/// One sandbox, as all threads see it.
-#[derive(Debug)]
-pub(crate) struct Sandbox {
-    /// Its id.
-    pub(crate) id: Name,
-    state: Mutex<State>,
-    changed: Condvar,
-    /// Wakes the keeper.
-    wake: OwnedFd,
-}
-
-#[derive(Debug)]
-struct State {
-    phase: Phase,
-    deadline_micros: i64,
-    destroy: bool,
-}
-
-#[derive(Debug)]
-enum Phase {
-    Starting,
-    Running(Running),
-    Failed(Refusal),
-    Ended(Ended),
-}
-
-#[derive(Debug)]
-struct Running {
-    channel: OwnedFd,
-    pidfd: OwnedFd,
-    pid: Pid,
-    cgroup: Cgroup,
-}
-
-/// The descriptors that a client gets.
-#[derive(Debug)]
-pub(crate) struct MachineFds {
-    /// The host's end of the channel.
-    pub(crate) channel: OwnedFd,
-    /// Becomes readable when the sandbox is gone.
-    pub(crate) gone: OwnedFd,
-}
-
-/// What a sandbox is made from.
-#[derive(Debug)]
-pub(crate) struct Order {
-    /// Its owner, for the intent.
-    pub(crate) owner: Name,
-    /// The caps.
-    pub(crate) limits: Limits,
-    /// The image, open for reading only.
-    pub(crate) image: OwnedFd,
-}
-
-impl Sandbox {
-    /// A sandbox that is about to be made.
-    pub(crate) fn new(id: Name, deadline_micros: i64) -> io::Result<Self> {
-        let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let state = State { phase: Phase::Starting, deadline_micros, destroy: false };
-        Ok(Self { id, state: Mutex::new(state), changed: Condvar::new(), wake })
-    }
-
-    /// Starts the keeper.
-    pub(crate) fn keep(self: &Arc<Self>, host: &Arc<Host>, order: Order) -> io::Result<()> {
-        let (sandbox, host) = (Arc::clone(self), Arc::clone(host));
-        let work = move || keep(&sandbox, &host, order);
-        std::thread::Builder::new().name(self.id.to_string()).stack_size(STACK).spawn(work)?;
-        Ok(())
-    }
-
-    /// Waits until it has started, and gives its descriptors.
-    pub(crate) fn machine(&self) -> Result<MachineFds, Refusal> {
-        let mut state = self.lock();
-        while matches!(state.phase, Phase::Starting) {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        match &state.phase {
-            Phase::Running(running) => {
-                let duplicate = |fd: &OwnedFd| {
-                    fd.try_clone().map_err(|error| Refusal::host("duplicate a descriptor", &error))
-                };
-                Ok(MachineFds {
-                    channel: duplicate(&running.channel)?,
-                    gone: duplicate(&running.pidfd)?,
-                })
-            }
-            Phase::Failed(refusal) => Err(refusal.clone()),
-            Phase::Starting | Phase::Ended(_) => Err(Refusal::NotFound),
-        }
-    }
-
-    /// Moves the deadline.
-    pub(crate) fn set_deadline(&self, micros: i64) -> Result<(), Refusal> {
-        let mut state = self.lock();
-        if matches!(state.phase, Phase::Failed(_) | Phase::Ended(_)) {
-            return Err(Refusal::NotFound);
-        }
-        state.deadline_micros = micros;
-        self.wake();
-        Ok(())
-    }
-
-    /// What it has used so far, or in all.
-    pub(crate) fn usage(&self) -> Result<Usage, Refusal> {
-        match &self.lock().phase {
-            Phase::Starting => Ok(Usage::default()),
-            Phase::Running(running) => Ok(running.usage()),
-            Phase::Failed(_) => Err(Refusal::NotFound),
-            Phase::Ended(ended) => Ok(ended.usage),
-        }
-    }
-
-    /// Asks for its end, without waiting.
-    pub(crate) fn ask_to_end(&self) {
-        self.lock().destroy = true;
-        self.wake();
-    }
-
-    /// Waits until nothing is left of it; tells how it ended, or why it never started.
-    pub(crate) fn wait_for_end(&self) -> Result<Ended, Refusal> {
-        let mut state = self.lock();
-        loop {
-            match &state.phase {
-                Phase::Starting | Phase::Running(_) => {}
-                Phase::Failed(refusal) => return Err(refusal.clone()),
-                Phase::Ended(ended) => return Ok(ended.clone()),
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// True when the guest has closed its end of the channel.
-    fn guest_has_left(&self) -> bool {
-        let state = self.lock();
-        let Phase::Running(running) = &state.phase else { return false };
-        let mut polled = [PollFd::new(&running.channel, PollFlags::RDHUP)];
-        let now = rustix::time::Timespec::default();
-        rustix::event::poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
-    }
-
-    /// True when nothing but the record is left.
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(self.lock().phase, Phase::Failed(_) | Phase::Ended(_))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.lock().phase = phase;
-        self.changed.notify_all();
-    }
-
-    fn wake(&self) {
-        // It only fails when the counter is full, and then the keeper is awake anyway.
-        let _full = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
-}
-
-impl Running {
-    fn usage(&self) -> Usage {
-        let root = format!("/proc/{}/root", self.pid.as_raw_nonzero());
-        let disk_bytes = walls::disk_bytes(root.as_ref()).unwrap_or_default();
-        Usage { disk_bytes, ..self.cgroup.usage() }
-    }
-}
 
 /// The keeper's life.
-fn keep(sandbox: &Sandbox, host: &Host, order: Order) {
+pub(crate) fn keep(sandbox: &Sandbox, host: &Host, order: Order) {
     let cgroup = host.parent.of(sandbox.id.as_str());
     let begun = begin(sandbox, host, order, &cgroup);
     let phase = match begun {
@@ -300,19 +124,16 @@ impl Live {
         let failed = |what: String| Refusal::NotStarted { what };
         let until = now_micros().saturating_add(micros(START_DEADLINE));
         loop {
-            let (deadline, destroy) = {
-                let state = sandbox.lock();
-                (state.deadline_micros, state.destroy)
-            };
+            let Wanted { deadline_micros: deadline, destroy } = sandbox.wanted();
             if destroy {
                 return Err(failed("it was destroyed while it started".to_owned()));
             }
             if now_micros() >= until.min(deadline) {
                 return Err(failed("it was not up before its deadline".to_owned()));
             }
-            let woken = wait(&[&self.control, &sandbox.wake], until.min(deadline));
+            let woken = wait(&[&self.control, sandbox.wakes()], until.min(deadline));
             let woken = woken.map_err(|error| Refusal::host("wait for the box", &error))?;
-            drain(&sandbox.wake);
+            sandbox.woken();
             if woken.first() == Some(&true) {
                 break;
             }
@@ -359,10 +180,7 @@ fn watch(sandbox: &Sandbox, mut live: Live, cgroup: &Cgroup) -> Ended {
 /// Waits for the first cause of an end: `None` when the sandbox ended by itself.
 fn until_end(sandbox: &Sandbox, live: &Live) -> Option<How> {
     loop {
-        let (deadline, destroy) = {
-            let state = sandbox.lock();
-            (state.deadline_micros, state.destroy)
-        };
+        let Wanted { deadline_micros: deadline, destroy } = sandbox.wanted();
         if destroy {
             return if sandbox.guest_has_left() {
                 await_own_end(live)
@@ -373,9 +191,9 @@ fn until_end(sandbox: &Sandbox, live: &Live) -> Option<How> {
         if now_micros() >= deadline {
             return Some(How::Timeout);
         }
-        match wait(&[&live.pidfd, &sandbox.wake], deadline) {
+        match wait(&[&live.pidfd, sandbox.wakes()], deadline) {
             Ok(woken) if woken.first() == Some(&true) => return None,
-            Ok(_) => drain(&sandbox.wake),
+            Ok(_) => sandbox.woken(),
             Err(error) => {
                 eprintln!("courier-launcher: cannot watch {}: {error}", sandbox.id);
                 return Some(How::Crashed);
@@ -427,11 +245,6 @@ fn wait(fds: &[&OwnedFd], until_micros: i64) -> io::Result<Vec<bool>> {
         Err(error) => return Err(error.into()),
     }
     Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
-}
-
-fn drain(wake: &OwnedFd) {
-    // Empty is what it shall be.
-    let _empty = rustix::io::read(wake, &mut [0_u8; 8]);
 }
 
 /// The wall clock in microseconds since the Unix epoch.

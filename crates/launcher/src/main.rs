@@ -18,6 +18,7 @@ mod options;
 mod privileges;
 mod record;
 mod registry;
+mod sandbox;
 mod server;
 mod signals;
 mod technology;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::checked::Name;
 use crate::host::Host;
-use crate::keeper::{MachineFds, Order, Sandbox};
+use crate::sandbox::{MachineFds, Order, Sandbox};
 use crate::wire::{Ended, How, LIST_PAGE, Limits, Refusal, Usage};
 
 /// Most sandboxes at once, as a guard against a client in a loop.

@@ -281,7 +281,7 @@ impl Connection {
     }
 }
 
-fn machine(fds: crate::keeper::MachineFds) -> Reply {
+fn machine(fds: crate::sandbox::MachineFds) -> Reply {
     Ok((Answer::Machine, vec![fds.channel, fds.gone]))
 }
 

@@ -104,7 +104,7 @@ async fn owners_see_only_their_own_and_take_it_along_unless_they_linger() {
     let run = rig.client("run", Linger::Go).await;
     let spec = || conformance::spec(&rig, LONG);
     let (stays, goes) = (server.create(&spec()).await.unwrap(), run.create(&spec()).await.unwrap());
-    assert_eq!(server.list().await.unwrap(), [stays.id.clone()]);
+    assert_eq!(server.list().await.unwrap(), std::slice::from_ref(&stays.id));
     let foreign = run.destroy(&stays.id).await.unwrap_err();
     assert!(matches!(foreign, DriverError::NotFound { .. }), "{foreign:?}");
     drop((server, run));
