@@ -81,7 +81,6 @@ impl Guest {
         let after = config.ready_deadline;
         let greeting = async {
             let guest = Self::open(channel, config.answer_deadline).await?;
-            guest.ask(READY_PATH, Method::GET, Vec::new()).await?;
             let init = Init {
                 env_vars: spec.env.clone(),
                 default_user: DEFAULT_USER.to_owned(),
@@ -92,7 +91,11 @@ impl Guest {
                 disk_bytes: u64::from(spec.limits.disk_mib()) * 1_024 * 1_024,
             };
             let init = serde_json::to_vec(&init).expect("texts and numbers are always JSON");
-            guest.ask(INIT_PATH, Method::POST, init).await?;
+            // At once: the second answer costs no round trip of its own.
+            tokio::try_join!(
+                guest.ask(READY_PATH, Method::GET, Vec::new()),
+                guest.ask(INIT_PATH, Method::POST, init),
+            )?;
             Ok(guest)
         };
         tokio::time::timeout(after, greeting)
