@@ -138,10 +138,7 @@ impl Cgroup {
     /// Makes it and sets the limits. A sandbox joins by writing `0` to every [`Self::join_files`].
     pub(crate) fn make(&self, limits: &Limits) -> io::Result<()> {
         for dir in &self.dirs {
-            fs::create_dir(dir).or_else(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => Ok(()),
-                _ => Err(error),
-            })?;
+            fs::create_dir_all(dir)?;
         }
         let memory = (u64::from(limits.memory_mib) + OVERHEAD_MIB) << 20;
         let pids = u64::from(limits.pids) * PIDS_FACTOR + PIDS_BASE;

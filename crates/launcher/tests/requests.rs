@@ -1,7 +1,7 @@
 //! What the launcher answers to clients that make no sense or mean no good. Needs root; no sandbox
 //! is made here (the suite of `courier-driver` makes them).
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::fs::{self, File};
 use std::io::{IoSlice, Read};
@@ -109,7 +109,7 @@ fn connect(dir: &Path) -> rustix::io::Result<OwnedFd> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(&dir.join("launcher.sock"))?)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(dir.join("launcher.sock"))?)?;
     Ok(socket)
 }
 
