@@ -74,13 +74,15 @@ impl TestDriver {
 
     /// Lets a machine's guest close its end, while the machine goes on.
     pub(crate) fn hang_up(&self, id: &SandboxId) {
-        self.machines.lock().unwrap().get(id).unwrap().guest.abort();
+        if let Some(machine) = self.machines.lock().unwrap().get(id) {
+            machine.guest.abort();
+        }
     }
 
     /// Lets a machine end by itself, for a reason that the driver will find.
     pub(crate) fn crash(&self, id: &SandboxId, found: EndReason) {
         let mut machines = self.machines.lock().unwrap();
-        let machine = machines.get_mut(id).unwrap();
+        let Some(machine) = machines.get_mut(id) else { return };
         machine.guest.abort();
         machine.found = found;
         machine.life = None;

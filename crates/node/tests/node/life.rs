@@ -190,3 +190,59 @@ async fn an_unknown_build_and_one_sandbox_too_many_are_refused_before_anything_i
     node.kill_all().await.unwrap();
     assert_eq!(driver.count(), 0);
 }
+
+/// What befalls a sandbox in the storm, by a random number.
+async fn befall(driver: &TestDriver, node: &LocalNode, id: &SandboxId, fate: u8) {
+    tokio::time::sleep(Duration::from_millis(u64::from(fate % 8))).await;
+    match fate / 64 {
+        0 => node.kill(id).await.unwrap(),
+        1 => driver.crash(id, EndReason::Crashed),
+        2 => driver.hang_up(id),
+        _ => {
+            let now = system_clock()();
+            // Gone already, or about to be made: both are fine in a storm.
+            let _answer = node.set_deadline(id, now).await;
+        }
+    }
+    node.kill(id).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_kills_crashes_and_deadlines_ends_each_sandbox_once_and_leaves_nothing() {
+    let mut driver = TestDriver::new(Manner::Polite);
+    driver.make_time = Duration::from_millis(3);
+    let driver = Arc::new(driver);
+    let node = Arc::new(node(Arc::clone(&driver)));
+    for round in 0..30_u8 {
+        let fates = rand::random::<[u8; 8]>();
+        let sandboxes = (0..8_u8).zip(fates).map(|(number, fate)| {
+            let (driver, node) = (Arc::clone(&driver), Arc::clone(&node));
+            tokio::spawn(async move {
+                let mut spec = spec(1, None);
+                let mut random = [0; 20];
+                random[..2].copy_from_slice(&[round, number]);
+                spec.id = SandboxId::from_random(random);
+                let id = spec.id.clone();
+                let (_created, ()) =
+                    tokio::join!(node.create(spec), befall(&driver, &node, &id, fate));
+                assert!(node.guard(&id).is_none());
+            })
+        });
+        for sandbox in sandboxes.collect::<Vec<_>>() {
+            tokio::time::timeout(PATIENCE, sandbox)
+                .await
+                .unwrap_or_else(|_| unreachable!("round {round} hangs: fates {fates:?}"))
+                .unwrap_or_else(|error| unreachable!("fates {fates:?}: {error}"));
+        }
+        assert_eq!(driver.count(), 0, "fates {fates:?}");
+    }
+    let mut ends = std::collections::BTreeMap::new();
+    while let Ok(report) = tokio::time::timeout(Duration::from_millis(50), node.next_report()).await
+    {
+        if report.state.is_terminal() {
+            *ends.entry(report.id).or_insert(0) += 1;
+        }
+    }
+    assert!(ends.values().all(|count| *count == 1));
+    assert!(ends.len() > 30, "{}", ends.len());
+}
