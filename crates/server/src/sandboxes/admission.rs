@@ -29,7 +29,7 @@ pub(crate) enum AdmissionError {
     UnknownTemplate { text: String },
     #[error("Timeout must be greater than 0")]
     TimeoutZero,
-    #[error("Timeout cannot be greater than {} hours", max.as_secs() / 3600)]
+    #[error("Timeout cannot be greater than {}", hours(*max))]
     TimeoutTooLong { max: Duration },
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -62,6 +62,14 @@ impl From<AdmissionError> for ApiError {
             | AdmissionError::EnvValue { .. }
             | AdmissionError::IdempotencyKey => Self::bad_request(error.to_string()),
         }
+    }
+}
+
+/// A span in hours, or in seconds where it is no whole number of them.
+fn hours(span: Duration) -> String {
+    match (span.as_secs() / 3_600, span.as_secs() % 3_600) {
+        (hours, 0) => format!("{hours} hours"),
+        (_, _) => format!("{} seconds", span.as_secs()),
     }
 }
 

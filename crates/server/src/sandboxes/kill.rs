@@ -14,6 +14,9 @@ use crate::http::ApiError;
 /// How long a node may take to destroy a sandbox before the sweep takes over.
 const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long the node's report on an end may take after the end: it is sent before `kill` returns.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Why a sandbox may still be there. It will go: the row says `killed` is desired, and the sweep
 /// repeats it.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,10 @@ pub(crate) async fn kill(app: &Arc<App>, id: &SandboxId) -> Result<Option<Sandbo
 async fn kill_to_the_end(app: &App, id: &SandboxId) -> Result<Option<SandboxRow>, KillError> {
     if app.store.mark_killing(id).await? {
         destroy(app, id).await?;
+        // It may have ended by itself just before: then the node's word on it counts.
+        if let Some(row) = app.ended(id, REPORT_TIMEOUT).await {
+            return Ok(Some(row));
+        }
         let ended =
             Ended { reason: EndReason::Requested, at: clock::now(), detail: None, usage: None };
         app.store.mark_ended(id, &ended).await?;

@@ -251,7 +251,17 @@ impl Node for FakeNode {
         if state.kills_fail {
             return Err(NodeError::Node("a test asked for it".into()));
         }
-        state.alive.remove(id);
+        if state.alive.remove(id).is_some() {
+            let report = Report {
+                id: id.clone(),
+                generation: Generation(1_000),
+                state: ObservedState::ended(EndReason::Requested),
+                at: std::time::SystemTime::now().into(),
+                usage: Some(usage()),
+                detail: None,
+            };
+            self.report.try_send(report).unwrap();
+        }
         Ok(())
     }
 
