@@ -91,11 +91,15 @@ impl Folder {
         self.0.join(INFO)
     }
 
-    /// Reads the API key; `None` when there is none.
+    /// Reads the API key; `None` when there is none for us.
     pub(crate) fn read_api_key(&self) -> anyhow::Result<Option<String>> {
         let path = self.api_key();
-        let text = read_small(&path)
-            .with_context(|| format!("the API key in {} cannot be read", path.display()))?;
+        let text = match read_small(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
+            read => {
+                read.with_context(|| format!("the API key in {} cannot be read", path.display()))?
+            }
+        };
         Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
     }
 

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use self::announce::{Announcement, TlsLines};
 use self::dispatch::Dispatch;
 use self::domain::Domain;
-use self::listen::Listener;
+use self::listen::{Listener, Stop};
 pub(crate) use self::root::USER;
 use crate::config::Config;
 pub(crate) use crate::config::serve::Args;
@@ -159,7 +159,8 @@ fn announce(
 /// are cut, sandboxes stay.
 async fn serve(listeners: Vec<Listener>, dispatch: Dispatch, server: Server) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(listen::serve(listeners, dispatch, stopped));
+    let how = Stop { told: stopped, grace: listen::DRAIN };
+    let serving = tokio::spawn(listen::serve(listeners, dispatch, how));
     told_to_stop().await?;
     tracing::info!("stopping; sandboxes stay and the next start finds them");
     server.begin_drain();

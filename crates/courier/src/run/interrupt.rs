@@ -7,7 +7,10 @@ use crate::exit;
 
 /// Tells every run that it shall end, and with which exit code.
 #[derive(Debug, Clone)]
-pub(crate) struct Interrupt(watch::Receiver<Option<u8>>);
+pub(crate) struct Interrupt {
+    tell: watch::Sender<Option<u8>>,
+    told: watch::Receiver<Option<u8>>,
+}
 
 impl Interrupt {
     /// Listens for SIGINT, SIGTERM and SIGHUP.
@@ -29,12 +32,17 @@ impl Interrupt {
                 }
             });
         }
-        Ok(Self(told))
+        Ok(Self { tell, told })
+    }
+
+    /// Ends every run, as the first signal does.
+    pub(crate) fn raise(&self, code: u8) {
+        self.tell.send_replace(Some(code));
     }
 
     /// Waits for the first signal; returns our exit code.
     pub(crate) async fn wait(&self) -> u8 {
-        let mut told = self.0.clone();
+        let mut told = self.told.clone();
         match told.wait_for(Option::is_some).await {
             Ok(code) => code.unwrap_or(exit::INTERRUPTED),
             Err(_nobody_listens) => std::future::pending().await,

@@ -75,11 +75,8 @@ pub(crate) async fn run(
     stdin: Stdin,
     output: Output,
 ) -> anyhow::Result<Finished> {
-    let place = tokio::select! {
-        place = shared.target.create(&shared.wanted) => place?,
-        // Dropping a create lets the node undo it.
-        code = shared.interrupt.wait() => return Ok(Finished::Stopped(code)),
-    };
+    // Not given up on Ctrl-C: what is made by a server must be known to be destroyed.
+    let place = shared.target.create(&shared.wanted).await?;
     let mut kept = Kept::default();
     let ran = inside(shared, &place, (&program, stdin, output), &mut kept).await;
     let keep = shared.wanted.keep && matches!(ran, Ok(Ran::Outcome(_)));
@@ -144,8 +141,9 @@ async fn inside(
         Ok(Ran::Outcome(outcome))
     };
     tokio::select! {
-        ran = work => ran,
+        biased;
         code = shared.interrupt.wait() => Ok(Ran::Stopped(code)),
+        ran = work => ran,
         () = broken.notified() => Ok(Ran::Stopped(crate::exit::NO_READER)),
     }
 }

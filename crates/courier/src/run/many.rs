@@ -89,22 +89,27 @@ async fn all(
     tell: Tell,
 ) -> anyhow::Result<ExitCode> {
     let progress = progress(total);
-    let runs = jobs.map(|job| async {
+    // After Ctrl-C nothing begins any more, and what runs is waited for: it destroys its sandbox.
+    let runs = jobs.take_until(shared.interrupt.wait()).map(|job| async {
         let job = job?;
         let finished = job::run(shared, job.program, job.stdin, Output::Kept).await?;
         anyhow::Ok((job.name, finished))
     });
     let mut finished = std::pin::pin!(runs.buffered(at_once.max(1)));
-    let mut code = 0;
+    let (mut code, mut stopped) = (0, None);
     while let Some(run) = finished.next().await {
         let run_code = match run {
-            Ok((name, Finished::Report(report))) => {
-                told(shared, &name, &report, (tell, &progress)).await?;
-                report.exit_code()
-            }
             Ok((_name, Finished::Stopped(code))) => {
-                progress.finish_and_clear();
-                return Ok(ExitCode::from(code));
+                stopped = Some(code);
+                continue;
+            }
+            Ok((name, Finished::Report(report))) => {
+                if let Err(error) = told(shared, &name, &report, (tell, &progress)).await {
+                    progress.suspend(|| eprintln!("{}", exit::describe(&error)));
+                    shared.interrupt.raise(exit::NO_READER);
+                    stopped = Some(exit::NO_READER);
+                }
+                report.exit_code()
             }
             Err(error) => {
                 progress.suspend(|| eprintln!("{}", exit::describe(&error)));
@@ -117,7 +122,7 @@ async fn all(
         }
     }
     progress.finish_and_clear();
-    Ok(ExitCode::from(code))
+    Ok(ExitCode::from(stopped.unwrap_or(code)))
 }
 
 async fn told(

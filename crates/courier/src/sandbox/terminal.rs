@@ -1,5 +1,7 @@
 //! A terminal in a sandbox, on ours.
 
+use std::convert::Infallible;
+
 use courier_client::{ClientError, Ended, Event, Events, GuestClient, Selector};
 use courier_protocol::envd::process::{ProcessConfig, Pty, PtySize, StartRequest};
 use rustix::termios::{OptionalActions, Termios};
@@ -158,11 +160,11 @@ async fn couple(
         if let Err(error) = tokio::try_join!(input, resizing) {
             tracing::debug!(%error, "the terminal takes no more input");
         }
-        std::future::pending::<()>().await;
+        std::future::pending::<Infallible>().await
     };
     tokio::select! {
         ended = output => ended,
-        () = besides => anyhow::bail!("unreachable: this never ends"),
+        never = besides => match never {},
         kind = Signals::end(terminate, hang_up, interrupt) => {
             Ok(Session::Signalled(kind.as_raw_value()))
         }

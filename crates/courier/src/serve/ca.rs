@@ -133,4 +133,47 @@ mod tests {
         let error = open(dir.path(), "e2b.test", SystemTime::now()).err().unwrap();
         assert!(format!("{error:#}").contains("delete the folder"), "{error:#}");
     }
+
+    /// A handshake of a client that trusts only this CA.
+    async fn handshake(tls: &Tls, name: &'static str) -> std::io::Result<Option<Vec<u8>>> {
+        use rustls::pki_types::pem::PemObject as _;
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&tls.ca_file).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let server = tokio_rustls::TlsAcceptor::from(Arc::clone(&tls.config)).accept(theirs);
+        let client = tokio_rustls::TlsConnector::from(Arc::new(config))
+            .connect(rustls::pki_types::ServerName::try_from(name).unwrap(), ours);
+        let (_server, client) = tokio::join!(server, client);
+        Ok(client?.get_ref().1.alpn_protocol().map(<[u8]>::to_vec))
+    }
+
+    #[tokio::test]
+    async fn a_client_that_trusts_the_ca_reaches_the_domain_and_every_name_right_below_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let tls = open(dir.path(), "e2b.test", SystemTime::now()).unwrap();
+        for name in ["e2b.test", "api.e2b.test", "49983-i0123456789abcdefghij.e2b.test"] {
+            assert_eq!(handshake(&tls, name).await.unwrap().as_deref(), Some(&b"h2"[..]), "{name}");
+        }
+        assert!(handshake(&tls, "example.com").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_ca_is_not_believed_about_names_outside_its_domain() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ca, other) = (dir.path().join("ca.pem"), "bank.test");
+        open(dir.path(), "e2b.test", SystemTime::now()).unwrap();
+        // Whoever has the key signs a certificate for another name with it.
+        let (key, _old) = ca_key(&dir.path().join("ca.key")).unwrap();
+        let issuer = Issuer::new(ca_params("e2b.test", SystemTime::now()), key);
+        let config = Arc::new(server_config(&issuer, other, SystemTime::now()).unwrap());
+        let error = handshake(&Tls { ca_file: ca, config }, other).await.unwrap_err().to_string();
+        assert!(error.contains("NameConstraint"), "{error}");
+    }
 }

@@ -62,11 +62,25 @@ impl Listener {
     }
 }
 
-/// Answers on every listener until `stop` turns true, then drains.
-pub(crate) async fn serve<S>(listeners: Vec<Listener>, service: S, stop: watch::Receiver<bool>)
-where
-    S: Service,
-{
+/// How serving ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Stop {
+    /// Turns true when it shall.
+    pub(crate) told: watch::Receiver<bool>,
+    /// How long requests in flight may go on after that.
+    pub(crate) grace: Duration,
+}
+
+impl Stop {
+    /// Waits until the server is told to stop.
+    async fn wait(&mut self) {
+        // A sender that is gone means the same.
+        let _stopped = self.told.wait_for(|stop| *stop).await;
+    }
+}
+
+/// Answers on every listener until told to stop, then drains.
+pub(crate) async fn serve<S: Service>(listeners: Vec<Listener>, service: S, stop: Stop) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut accepting = JoinSet::new();
     for listener in listeners {
@@ -106,18 +120,18 @@ impl<S> Service for S where
 {
 }
 
-/// Accepts until told to stop; then waits for the connections, for at most [`DRAIN`].
+/// Accepts until told to stop; then waits for the connections, for at most the grace.
 async fn accept_all<S: Service>(
     listener: Listener,
     service: S,
     slots: Arc<Semaphore>,
-    mut stop: watch::Receiver<bool>,
+    mut stop: Stop,
 ) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             biased;
-            () = told(&mut stop) => break,
+            () = stop.wait() => break,
             Some(_ended) = connections.join_next() => continue,
             accepted = accept(&listener.socket, &slots) => accepted,
         };
@@ -130,13 +144,13 @@ async fn accept_all<S: Service>(
         }
     }
     drop(listener);
-    drain(connections).await;
+    drain(connections, stop.grace).await;
 }
 
-/// Lets connections end, for at most [`DRAIN`], then cuts them.
-async fn drain(mut connections: JoinSet<()>) {
+/// Lets connections end, for at most the grace, then cuts them.
+async fn drain(mut connections: JoinSet<()>, grace: Duration) {
     let ended = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, ended).await.is_err() {
+    if tokio::time::timeout(grace, ended).await.is_err() {
         tracing::info!(connections = connections.len(), "cut what was still in flight");
         connections.shutdown().await;
     }
@@ -167,7 +181,7 @@ async fn connection<S: Service>(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     service: S,
-    stop: watch::Receiver<bool>,
+    stop: Stop,
 ) {
     match tls {
         None => http(stream, service, stop).await,
@@ -192,7 +206,7 @@ async fn encrypt(stream: TcpStream, tls: &TlsAcceptor) -> Option<TlsStream<TcpSt
 }
 
 /// Speaks HTTP on one connection until it ends or the server stops.
-async fn http<S, I>(stream: I, service: S, mut stop: watch::Receiver<bool>)
+async fn http<S, I>(stream: I, service: S, mut stop: Stop)
 where
     S: Service,
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -215,7 +229,7 @@ where
     tokio::pin!(connection);
     let ended = tokio::select! {
         outcome = connection.as_mut() => Some(outcome),
-        () = told(&mut stop) => None,
+        () = stop.wait() => None,
     };
     let outcome = match ended {
         Some(outcome) => outcome,
@@ -229,8 +243,96 @@ where
     }
 }
 
-/// Waits until the server is told to stop.
-async fn told(stop: &mut watch::Receiver<bool>) {
-    // A sender that is gone means the same.
-    let _stopped = stop.wait_for(|stop| *stop).await;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Notify;
+
+    /// How long requests in these tests may go on.
+    const GRACE: Duration = Duration::from_secs(2);
+    /// Nothing here takes longer, unless it hangs.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Answers `GET /` at once and everything else never, which it tells.
+    fn service(arrived: Arc<Notify>) -> impl Service {
+        hyper::service::service_fn(move |request: http::Request<Incoming>| {
+            let arrived = Arc::clone(&arrived);
+            async move {
+                if request.uri().path() != "/" {
+                    arrived.notify_one();
+                    std::future::pending::<()>().await;
+                }
+                let body = http_body_util::Full::from("answer").map_err(|never| match never {});
+                Ok(http::Response::new(body.boxed_unsync()))
+            }
+        })
+    }
+
+    struct Running {
+        address: SocketAddr,
+        arrived: Arc<Notify>,
+        stop: watch::Sender<bool>,
+        serving: tokio::task::JoinHandle<()>,
+    }
+
+    async fn start() -> Running {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+        let address = listener.address().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let arrived = Arc::new(Notify::new());
+        let how = Stop { told: stopped, grace: GRACE };
+        let serving = tokio::spawn(serve(vec![listener], service(Arc::clone(&arrived)), how));
+        Running { address, arrived, stop, serving }
+    }
+
+    async fn ask(address: SocketAddr, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_does_not_hold_the_server_up() {
+        let running = start().await;
+        let mut client = ask(running.address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let mut answer = vec![0; 12];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, b"HTTP/1.1 200");
+        let begun = tokio::time::Instant::now();
+        running.stop.send_replace(true);
+        tokio::time::timeout(PATIENCE, running.serving).await.unwrap().unwrap();
+        assert!(begun.elapsed() < GRACE, "it waited for an idle connection");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_never_ends_is_cut_when_the_drain_is_over() {
+        let running = start().await;
+        let mut client = ask(running.address, "GET /never HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        running.arrived.notified().await;
+        running.stop.send_replace(true);
+        tokio::time::timeout(PATIENCE, running.serving).await.unwrap().unwrap();
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test]
+    async fn a_header_without_an_end_is_refused() {
+        let running = start().await;
+        let endless = format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(2 * MAX_HEADER_BYTES));
+        let mut client = TcpStream::connect(running.address).await.unwrap();
+        // The server may hang up before it has read all of that.
+        let _sent = client.write_all(endless.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _end = client.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_named_in_the_error() {
+        let running = start().await;
+        let error = Listener::bind(running.address, None).await.err().unwrap();
+        assert!(error.to_string().contains(&running.address.to_string()), "{error}");
+    }
 }
