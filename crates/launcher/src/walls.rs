@@ -71,8 +71,7 @@ fn leave_namespaces() -> io::Result<()> {
         | UnshareFlags::NEWUTS
         | UnshareFlags::NEWCGROUP;
     // SAFETY: descriptors stay shared with nobody: CLONE_FILES is not among the flags.
-    named("leave the host's namespaces", unsafe { rustix::thread::unshare_unsafe(flags) })?;
-    named("name the host", rustix::system::sethostname(b"sandbox"))
+    named("leave the host's namespaces", unsafe { rustix::thread::unshare_unsafe(flags) })
 }
 
 fn bind_file(from: &Path, to: &Path, flags: MountFlags) -> io::Result<()> {
