@@ -87,7 +87,7 @@ pub(crate) fn describe(error: &anyhow::Error) -> String {
         text.push_str("\n  because: ");
         text.push_str(&cause.to_string());
     }
-    text
+    crate::output::printable(&text)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Our own standard output: a reader that has gone is no failure of ours.
+//! What we print ourselves: a reader that has gone is no failure of ours, and what a guest chose
+//! cannot steer the terminal.
 
 use std::io::{ErrorKind, Write as _};
 
@@ -16,4 +17,22 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 /// Prints a line.
 pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     print(&format!("{text}\n"))
+}
+
+/// Text that a guest may have chosen, for a terminal: control characters are replaced, but for line
+/// ends and tabs.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_chose_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\nc\td\u{9b}"), "a\u{fffd}[2Jb\nc\td\u{fffd}");
+    }
 }

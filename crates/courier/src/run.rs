@@ -189,7 +189,7 @@ async fn one(shared: &Shared, program: Program, tell: Tell) -> anyhow::Result<Ex
     } else if let Some(reason) = report.reason(&shared.bounds) {
         writeln!(std::io::stderr(), "courier: {reason}")?;
         if let Some(detail) = &report.detail {
-            writeln!(std::io::stderr(), "  {}", detail.replace('\n', "\n  "))?;
+            writeln!(std::io::stderr(), "  {}", output::printable(detail).replace('\n', "\n  "))?;
         }
     }
     Ok(ExitCode::from(report.exit_code()))

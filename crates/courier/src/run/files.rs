@@ -6,6 +6,7 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use courier_client::GuestClient;
 
+use crate::output::printable;
 use crate::transfer::download::{self, Fetched};
 use crate::transfer::sink::{Existing, Sink};
 use crate::transfer::upload;
@@ -115,11 +116,6 @@ impl FileOut {
             }
         }
     }
-}
-
-/// Text of a guest's, for our terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// Splits at the last colon; a part that is empty is a mistake.

@@ -5,10 +5,13 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
+use courier_client::{GuestClient, Refusal};
+use courier_protocol::envd::filesystem::FileType;
 use courier_types::SandboxId;
 
 use super::remote;
 use crate::api::Api;
+use crate::output::printable;
 use crate::transfer::sink::{Existing, Sink};
 use crate::transfer::{download, upload};
 
@@ -74,7 +77,7 @@ pub(crate) async fn run(args: &Args, api: &Api) -> anyhow::Result<ExitCode> {
             let existing = if host.is_dir() { Existing::Keep } else { Existing::Replace };
             let fetched = download::download(&guest, path, &mut sink, &name, existing).await?;
             for path in &fetched.skipped {
-                eprintln!("courier: left out: {path} (neither a file nor a folder)");
+                eprintln!("courier: left out: {} (neither a file nor a folder)", printable(path));
             }
         }
         (Place::Guest { id, path }, Place::Stdio) => {
@@ -83,10 +86,7 @@ pub(crate) async fn run(args: &Args, api: &Api) -> anyhow::Result<ExitCode> {
         }
         (Place::Host(host), Place::Guest { id, path }) => {
             let guest = remote::open(api, id).await?.as_user(user);
-            let inside = match (path.strip_suffix('/'), host.file_name()) {
-                (Some(folder), Some(name)) => format!("{folder}/{}", name.to_string_lossy()),
-                (None, _) | (_, None) => path.clone(),
-            };
+            let inside = destination_inside(&guest, host, path).await?;
             for path in upload::upload(&guest, host, &inside).await? {
                 eprintln!("courier: left out: {} (neither a file nor a folder)", path.display());
             }
@@ -103,6 +103,26 @@ pub(crate) async fn run(args: &Args, api: &Api) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The path inside to write to: under its own name into a folder that is there.
+async fn destination_inside(
+    guest: &GuestClient,
+    host: &Path,
+    path: &str,
+) -> anyhow::Result<String> {
+    let is_folder = match guest.stat(path).await {
+        Ok(entry) => FileType::try_from(entry.kind) == Ok(FileType::Directory),
+        Err(error) if error.refusal() == Some(Refusal::NotFound) => path.ends_with('/'),
+        Err(error) => return Err(error.into()),
+    };
+    match (is_folder, host.file_name()) {
+        (true, Some(name)) => {
+            let name = name.to_str().context("the name is not UTF-8; write one: ID:PATH")?;
+            Ok(format!("{}/{name}", path.trim_end_matches('/')))
+        }
+        (false, _) | (true, None) => Ok(path.to_owned()),
+    }
 }
 
 /// The folder of the host to write to, and the name there.

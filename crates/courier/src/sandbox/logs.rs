@@ -50,5 +50,5 @@ fn line(entry: &LogEntry) -> String {
     for (name, value) in &entry.fields {
         line.push_str(&format!(" {name}={value}"));
     }
-    line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    output::printable(&line).replace('\n', " ")
 }

@@ -34,7 +34,8 @@ pub(crate) async fn download(
     let mut fetched = Fetched::default();
     match kind(&entry) {
         Kind::File => file(guest, path, sink, (name, existing), &mut fetched).await?,
-        Kind::Folder => folder(guest, path, sink, (name, existing), &mut fetched).await?,
+        // The user named the folder, not what is in it: that replaces nothing.
+        Kind::Folder => folder(guest, path, sink, name, &mut fetched).await?,
         Kind::Other => anyhow::bail!("{path} in the sandbox is neither a file nor a folder"),
     }
     Ok(fetched)
@@ -60,7 +61,7 @@ async fn folder(
     guest: &GuestClient,
     path: &str,
     sink: &mut Sink,
-    (name, existing): (&str, Existing),
+    name: &str,
     fetched: &mut Fetched,
 ) -> anyhow::Result<()> {
     let mut pending = vec![(path.trim_end_matches('/').to_owned(), name.to_owned())];
@@ -80,7 +81,7 @@ async fn folder(
             match kind(&entry) {
                 _ if entry.is_symlink => fetched.skipped.push(below),
                 Kind::Folder => pending.push((below, target)),
-                Kind::File => file(guest, &below, sink, (&target, existing), fetched).await?,
+                Kind::File => file(guest, &below, sink, (&target, Existing::Keep), fetched).await?,
                 Kind::Other => fetched.skipped.push(below),
             }
         }
