@@ -270,4 +270,57 @@ mod tests {
             "the server answered 502 Bad Gateway"
         );
     }
+
+    /// Answers one request with `answer`; returns what was asked, up to the end of its header.
+    async fn answer_one(listener: tokio::net::TcpListener, answer: &str) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (mut stream, _client) = listener.accept().await.unwrap();
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            asked.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(asked).unwrap().to_ascii_lowercase()
+    }
+
+    async fn listener() -> (tokio::net::TcpListener, String) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        (listener, url)
+    }
+
+    #[tokio::test]
+    async fn a_request_for_a_guest_names_the_sandbox_and_carries_its_token_but_not_the_key() {
+        let (listener, url) = listener().await;
+        let api = Api::new(&url, "e2b_00").unwrap();
+        let id = HeaderValue::from_static("i0123456789abcdefghij");
+        let token = HeaderValue::from_static("secret");
+        let request = Request::get("/files?path=a").body(whole(Bytes::new())).unwrap();
+        let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+        let (asked, given) =
+            tokio::join!(answer_one(listener, answer), api.guest(&id, Some(&token), request));
+        assert_eq!(given.unwrap().status(), StatusCode::NO_CONTENT);
+        for part in [
+            "get /files?path=a http/1.1",
+            "host: localhost",
+            "e2b-sandbox-id: i0123456789abcdefghij",
+            "e2b-sandbox-port: 49983",
+            "x-access-token: secret",
+        ] {
+            assert!(asked.contains(part), "{part} is not in {asked}");
+        }
+        assert!(!asked.contains("e2b_00"), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_ours_is_odd_and_a_server_that_is_gone_is_unreachable() {
+        let (listener, url) = listener().await;
+        let api = Api::new(&url, "e2b_00").unwrap();
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
+        let (_asked, given) =
+            tokio::join!(answer_one(listener, answer), api.get::<serde_json::Value>("/v1/info"));
+        assert!(matches!(given, Err(ApiError::Odd { .. })), "{given:?}");
+        let given = api.get::<serde_json::Value>("/v1/info").await;
+        assert!(matches!(given, Err(ApiError::Unreachable { .. })), "{given:?}");
+    }
 }
