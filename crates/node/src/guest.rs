@@ -116,6 +116,9 @@ impl Guest {
             .max_header_list_size(HEADERS_LIMIT_BYTES)
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .max_concurrent_reset_streams(CANCELLED_LIMIT)
+            // Not in the life of a connection: what comes late for a stream that was cancelled long
+            // ago counts as well. The meter bounds it.
+            .max_local_error_reset_streams(None)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_DEADLINE)
             .handshake::<_, Body>(TokioIo::new(stream))

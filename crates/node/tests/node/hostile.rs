@@ -110,6 +110,16 @@ async fn a_crowd_of_cancelled_streams_does_not_cost_the_sandbox() {
     assert!(node.request(&id, get("/health")).await.is_ok());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_cancelled_while_the_guest_sends_do_not_cost_the_sandbox() {
+    let (_driver, node) = with_guest(Manner::Polite).await;
+    let id = spec(1, None).id;
+    for _stream in 0..1_500 {
+        drop(node.request(&id, get("/process.Process/Endless")).await.unwrap());
+    }
+    assert!(node.request(&id, get("/health")).await.is_ok());
+}
+
 #[tokio::test]
 async fn more_requests_than_allowed_are_refused_and_let_in_when_others_end() {
     let (_driver, node) = with_guest(Manner::Polite).await;
