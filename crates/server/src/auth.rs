@@ -77,7 +77,7 @@ async fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
     })?;
     app.store.project_of_key(&hash(key)).await?.map(Caller).ok_or_else(|| {
         ApiError::unauthorized(
-            "the API key is wrong or revoked: `courier serve` prints a valid one",
+            "the API key is wrong or revoked: the file `api-key` in the server's data folder has one",
         )
     })
 }

@@ -1,11 +1,13 @@
 //! The whole router: what is open, what wants a key, and the layers around both.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use axum::Router;
 use axum::extract::State;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::{Json, Router};
-use http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::{StatusCode, header};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -79,8 +81,8 @@ async fn health(State(app): State<Arc<App>>) -> StatusCode {
     security(()),
     responses((status = 200, description = "The document", content_type = "application/json"))
 )]
-async fn openapi_json() -> Json<OpenApi> {
-    Json(document())
+async fn openapi_json() -> Response {
+    served_document()
 }
 
 /// This document, where tools look for it first.
@@ -91,6 +93,15 @@ async fn openapi_json() -> Json<OpenApi> {
     security(()),
     responses((status = 200, description = "The document", content_type = "application/json"))
 )]
-async fn openapi_json_at_root() -> Json<OpenApi> {
-    Json(document())
+async fn openapi_json_at_root() -> Response {
+    served_document()
+}
+
+/// The document as it is served, made once.
+fn served_document() -> Response {
+    static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
+    let bytes = DOCUMENT.get_or_init(|| {
+        serde_json::to_vec(&document()).expect("a document made of schemas is JSON").into()
+    });
+    ([(header::CONTENT_TYPE, "application/json")], bytes.clone()).into_response()
 }

@@ -20,7 +20,7 @@ pub use error::{OpenError, StoreError};
 pub use idempotency::{Idempotency, Insertion};
 pub use keys::{ApiKeyRow, KeyHash, ProjectRow};
 pub use migrations::SCHEMA_VERSION;
-pub use sandbox_row::{NewSandboxRow, SandboxRow};
+pub use sandbox_row::{NewSandboxRow, Purpose, SandboxRow};
 pub use sandbox_writes::{AliveLimit, Ended, StateReport};
 pub use sandboxes::{PageOrder, PagePosition};
 pub use templates::{NewTemplate, TemplateRow};

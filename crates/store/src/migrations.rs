@@ -7,10 +7,11 @@ use sqlx::{Row as _, SqlitePool};
 use crate::OpenError;
 
 /// Every version's script, oldest first; the version is the position, from 1.
-const SCRIPTS: [&str; 1] = [include_str!("schema/0001_initial.sql")];
+const SCRIPTS: [&str; 2] =
+    [include_str!("schema/0001_initial.sql"), include_str!("schema/0002_purpose.sql")];
 
 /// The newest schema version that this program knows.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 const CREATE_LEDGER: &str =
     "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)";

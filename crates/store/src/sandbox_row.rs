@@ -9,16 +9,39 @@ use courier_types::{
 use serde::de::DeserializeOwned;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::Error as ValueError;
+use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 
 use crate::StoreError;
 use crate::row::Columns;
+
+/// What a sandbox is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// A client made it and uses it as long as it likes.
+    Client,
+    /// The server made it for one execution and destroys it with that.
+    Execution,
+}
+
+impl Purpose {
+    /// The name in its column.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Execution => "execution",
+        }
+    }
+}
 
 /// What is known of a sandbox before it is made.
 #[derive(Debug, Clone)]
 pub struct NewSandboxRow {
     /// Whose it is.
     pub project_id: ProjectId,
+    /// What it is there for.
+    pub purpose: Purpose,
     /// Id of its template.
     pub template_id: TemplateId,
     /// The template's first name.
@@ -36,6 +59,8 @@ pub struct NewSandboxRow {
 pub struct SandboxRow {
     /// Whose it is.
     pub project_id: ProjectId,
+    /// What it is there for.
+    pub purpose: Purpose,
     /// Id of its template.
     pub template_id: TemplateId,
     /// The template's first name, when the sandbox was made.
@@ -84,7 +109,7 @@ macro_rules! sandbox_columns {
     () => {
         "id, project_id, template_id, template, template_name, build, desired, observed, reason, \
          detail, generation, limits, env, metadata, access_token, usage, created_at, started_at, \
-         end_at, ended_at"
+         end_at, ended_at, purpose"
     };
 }
 pub(crate) use sandbox_columns;
@@ -94,6 +119,7 @@ pub(crate) fn sandbox_of(row: &SqliteRow) -> Result<SandboxRow, StoreError> {
     let id: SandboxId = columns.parsed("id")?;
     Ok(SandboxRow {
         project_id: columns.parsed("project_id")?,
+        purpose: named(&columns, "purpose", &columns.text("purpose")?)?,
         template_id: columns.parsed("template_id")?,
         template_name: columns.text_or_none("template_name")?,
         metadata: columns.json("metadata")?,

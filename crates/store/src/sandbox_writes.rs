@@ -267,8 +267,9 @@ async fn insert_row(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO sandboxes (id, project_id, template_id, template, template_name, build, \
-         desired, observed, generation, limits, env, metadata, access_token, created_at, end_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, 'running', 'creating', 0, $7, $8, $9, $10, $11, $12)",
+         desired, observed, generation, limits, env, metadata, access_token, created_at, end_at, \
+         purpose) \
+         VALUES ($1, $2, $3, $4, $5, $6, 'running', 'creating', 0, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(new.spec.id.as_str())
     .bind(new.project_id.as_str())
@@ -282,6 +283,7 @@ async fn insert_row(
     .bind(new.spec.access_token.as_ref().map(AccessToken::expose))
     .bind(new.created_at.as_micros())
     .bind(new.spec.deadline.as_micros())
+    .bind(new.purpose.as_str())
     .execute(&mut **transaction)
     .await?;
     Ok(())

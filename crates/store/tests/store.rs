@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use courier_store::{
     AliveLimit, ApiKeyRow, Ended, Idempotency, Insertion, KeyHash, NewSandboxRow, NewTemplate,
-    PageOrder, PagePosition, ProjectRow, StateReport, Store, StoreError,
+    PageOrder, PagePosition, ProjectRow, Purpose, StateReport, Store, StoreError,
 };
 use courier_types::{
     AccessToken, ApiKeyId, DesiredState, EndReason, Generation, Limits, ObservedState, ProjectId,
@@ -46,6 +46,7 @@ impl World {
     fn row(&self, number: u8) -> NewSandboxRow {
         NewSandboxRow {
             project_id: self.project.id.clone(),
+            purpose: Purpose::Execution,
             template_id: TemplateId::from_random([1; 20]),
             template_name: Some("base".to_owned()),
             metadata: BTreeMap::from([("k\"'".to_owned(), "v\u{0}ü".to_owned())]),
@@ -84,6 +85,7 @@ async fn a_row_comes_back_as_it_was_written_also_after_a_restart() {
     let world = world.reopen().await;
     let (row, new) = (world.store.find_sandbox(&id).await.unwrap().unwrap(), world.row(1));
     assert_eq!(row.metadata, new.metadata);
+    assert_eq!(row.purpose, Purpose::Execution);
     assert_eq!(row.spec.env, new.spec.env);
     assert_eq!(row.spec.limits, new.spec.limits);
     assert_eq!(row.spec.deadline, new.spec.deadline);

@@ -2,7 +2,7 @@
 //! ended, and what no row owns is destroyed.
 
 use courier_protocol::node::NodeError;
-use courier_store::{Ended, SandboxRow, StoreError};
+use courier_store::{Ended, Purpose, SandboxRow, StoreError};
 use courier_types::{DesiredState, EndReason, ObservedState, SandboxId};
 use futures_util::{StreamExt as _, stream};
 
@@ -37,6 +37,10 @@ fn fate(row: &SandboxRow, now: courier_types::Timestamp) -> Fate {
             Fate::End(EndReason::NeverStarted)
         }
         (DesiredState::Running, _) if row.spec.deadline <= now => Fate::End(EndReason::Timeout),
+        // Whoever waited for the execution has been gone since the old server went.
+        (DesiredState::Running, _) if row.purpose == Purpose::Execution => {
+            Fate::End(EndReason::Lost)
+        }
         (DesiredState::Running, _) => Fate::Adopt,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use courier_protocol::e2b::{TemplateRef, TemplateRefError};
 use courier_protocol::v1::LimitsBody;
-use courier_store::{ProjectRow, StoreError, TemplateRow};
+use courier_store::{ProjectRow, Purpose, StoreError, TemplateRow};
 use courier_types::{Isolation, LimitError, Limits};
 
 use crate::app::App;
@@ -106,6 +106,8 @@ impl IdempotencyKey {
 pub(crate) struct CreateOrder {
     /// Whose it will be.
     pub(crate) project: ProjectRow,
+    /// What it is there for.
+    pub(crate) purpose: Purpose,
     /// Its template.
     pub(crate) template: TemplateRow,
     /// The template as it was asked for.
@@ -138,6 +140,7 @@ impl CreateOrder {
         let row = row.ok_or_else(unknown)?;
         Ok(Self {
             project: project.clone(),
+            purpose: Purpose::Client,
             reference: reference.to_string(),
             limits: row.limits,
             timeout: admit_timeout(app, timeout)?,

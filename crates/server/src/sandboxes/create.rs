@@ -176,6 +176,7 @@ fn row_of(order: CreateOrder) -> (NewSandboxRow, Option<Idempotency>) {
     });
     let new = NewSandboxRow {
         project_id: order.project.id,
+        purpose: order.purpose,
         template_id: order.template.id,
         template_name: order.template.names.into_iter().next(),
         metadata: order.metadata,

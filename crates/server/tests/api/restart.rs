@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use courier_store::{AliveLimit, Ended, Insertion, NewSandboxRow};
+use courier_store::{AliveLimit, Ended, Insertion, NewSandboxRow, Purpose};
 use courier_types::{EndReason, Limits, ObservedState, SandboxId, SandboxSpec, Timestamp};
 use serde_json::json;
 
-use crate::fake_node::Creates;
+use crate::fake_node::{Creates, Program};
 use crate::world::World;
 
 fn now() -> Timestamp {
@@ -32,6 +32,7 @@ pub(crate) async fn insert(world: &World, spec: &SandboxSpec) {
     let template = world.store.find_template(&project.id, "base").await.unwrap().unwrap();
     let row = NewSandboxRow {
         project_id: project.id,
+        purpose: Purpose::Client,
         template_id: template.id,
         template_name: None,
         metadata: std::collections::BTreeMap::new(),
@@ -184,4 +185,18 @@ async fn the_first_end_stays_and_a_later_one_only_adds_what_it_knows() {
     let row = world.store.find_sandbox(&id).await.unwrap().unwrap();
     assert_eq!(row.observed, ObservedState::Killed { reason: EndReason::Requested });
     assert_eq!(row.usage, usage);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sandbox_of_an_execution_goes_with_the_server_that_ran_it() {
+    let world = World::new().await;
+    world.node.programs(Program::Hangs);
+    let body = json!({"language": "sh", "code": "x"});
+    let request = world.request("POST", "/v1/executions?stream=true", Some(&body));
+    let response = world.begin(request).await;
+    let id = world.node.alive()[0].to_string();
+    let world = world.crash_and_restart().await;
+    assert_eq!(world.state(&id).await, ("error".to_owned(), "lost".to_owned()));
+    assert!(world.node.alive().is_empty());
+    drop(response);
 }

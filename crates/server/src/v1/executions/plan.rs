@@ -10,7 +10,7 @@ use courier_client::glob::Pattern;
 use courier_client::language::Language;
 use courier_client::{WriteTarget, full};
 use courier_protocol::v1::{ExecutionRequest, SourceFile};
-use courier_store::ProjectRow;
+use courier_store::{ProjectRow, Purpose};
 
 use super::super::DEFAULT_TEMPLATE;
 use crate::app::App;
@@ -58,6 +58,7 @@ impl Plan {
             .await?
             .with_limits(request.limits)?
             .require_isolation(app, request.isolation)?;
+        order.purpose = Purpose::Execution;
         order.timeout = timeout.saturating_add(MARGIN).saturating_add(app.config.create_timeout);
         Ok(Self { order, spec: spec(request, timeout)? })
     }
