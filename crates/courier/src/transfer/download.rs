@@ -129,3 +129,81 @@ pub(crate) async fn to_writer(
     writer.flush().await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use courier_client::{Transport, TransportError, full};
+    use courier_protocol::envd::connect::{self, Codec};
+    use courier_protocol::envd::filesystem::{EntryResponse, ListDirResponse};
+    use courier_protocol::node::Body;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    /// A guest that shows one folder with these names, and is endless below it.
+    struct Liar {
+        names: Vec<(String, FileType)>,
+    }
+
+    fn entry(name: &str, kind: FileType) -> EntryInfo {
+        EntryInfo { name: name.to_owned(), kind: kind.into(), ..EntryInfo::default() }
+    }
+
+    #[async_trait]
+    impl Transport for Liar {
+        async fn send(
+            &self,
+            request: http::Request<Body>,
+        ) -> Result<http::Response<Body>, TransportError> {
+            let proto = http::Response::builder().header("content-type", "application/proto");
+            let answer = match request.uri().path() {
+                "/filesystem.Filesystem/Stat" => {
+                    let entry = Some(entry("top", FileType::Directory));
+                    proto.body(full(connect::encode(Codec::Proto, &EntryResponse { entry })))
+                }
+                "/filesystem.Filesystem/ListDir" => {
+                    let entries = self.names.iter().map(|(name, kind)| entry(name, *kind));
+                    let listing = ListDirResponse { entries: entries.collect() };
+                    proto.body(full(connect::encode(Codec::Proto, &listing)))
+                }
+                _file => http::Response::builder().body(full("content")),
+            };
+            Ok(answer.unwrap())
+        }
+    }
+
+    async fn fetch(folder: &Path, names: &[(&str, FileType)]) -> anyhow::Result<Fetched> {
+        let names = names.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect();
+        let guest = GuestClient::new(Arc::new(Liar { names }));
+        let mut sink = Sink::open(folder, 1 << 20)?;
+        download(&guest, "/data", &mut sink, "out", Existing::Replace).await
+    }
+
+    #[tokio::test]
+    async fn names_of_a_hostile_guest_write_nothing_outside_the_folder() {
+        for name in ["../evil", "/evil", "..", "a/../../evil", ""] {
+            let outer = tempfile::tempdir().unwrap();
+            let inner = outer.path().join("inner");
+            std::fs::create_dir(&inner).unwrap();
+            assert!(fetch(&inner, &[(name, FileType::File)]).await.is_err(), "{name:?}");
+            assert_eq!(std::fs::read_dir(outer.path()).unwrap().count(), 1, "{name:?}");
+            assert_eq!(std::fs::read_dir(inner.join("out")).unwrap().count(), 0, "{name:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tree_without_a_bottom_ends_with_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = fetch(dir.path(), &[("deeper", FileType::Directory)]).await.unwrap_err();
+        assert!(error.to_string().contains("name"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_comes_twice_does_not_replace_what_came_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let twice = [("a", FileType::File), ("a", FileType::File)];
+        assert!(fetch(dir.path(), &twice).await.is_err());
+        assert_eq!(std::fs::read_to_string(dir.path().join("out/a")).unwrap(), "content");
+    }
+}
