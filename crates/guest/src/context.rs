@@ -7,6 +7,7 @@ use courier_protocol::envd::connect::{Code, ConnectError};
 use courier_protocol::envd::init::{DEFAULT_USER, DEFAULT_WORKDIR, Init};
 
 use crate::filesystem::Watches;
+use crate::process::Commands;
 use crate::user::{Accounts, LookupError, User};
 
 /// What the node told about the sandbox with its last `POST /init`.
@@ -58,12 +59,29 @@ pub(crate) struct Context {
     settings: RwLock<Arc<Settings>>,
     accounts: Accounts,
     watches: Arc<Watches>,
+    commands: Commands,
+    path: String,
 }
 
 impl Context {
     /// A context whose users are those of `accounts`.
     pub(crate) fn new(accounts: Accounts) -> Self {
-        Self { settings: RwLock::default(), accounts, watches: Arc::default() }
+        Self { accounts, ..Self::default() }
+    }
+
+    /// The same with that `PATH` for commands.
+    pub(crate) fn with_path(self, path: String) -> Self {
+        Self { path, ..self }
+    }
+
+    /// `PATH` of commands that set none themselves.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The commands of the sandbox.
+    pub(crate) fn commands(&self) -> &Commands {
+        &self.commands
     }
 
     /// The settings as they are now.

@@ -1,4 +1,7 @@
 //! The daemon inside every sandbox: commands, terminals, files.
+//!
+//! It is the sandbox's pid 1 and its standard input is the channel to the node. It trusts the node
+//! and nobody else; nothing inside can reach it except through `sudo`.
 
 mod context;
 mod entry;
@@ -6,8 +9,55 @@ mod files;
 mod filesystem;
 mod http;
 mod path;
+mod process;
+mod reaper;
 mod router;
 mod rpc;
+mod server;
 mod user;
 
-fn main() {}
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use context::Context;
+use user::Accounts;
+
+/// `PATH` of commands where the daemon has none itself.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+fn main() -> ExitCode {
+    match daemon() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            http::tell(&format_args!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn daemon() -> anyhow::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "this is where the daemon reads its environment")]
+    let path = std::env::var("PATH").unwrap_or_else(|_unset| DEFAULT_PATH.to_owned());
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // Outside a sandbox (in tests) this makes orphans ours, as they are pid 1's inside.
+    let own = rustix::process::getpid();
+    if !own.is_init() {
+        rustix::process::set_child_subreaper(Some(own))
+            .context("cannot become the parent of orphans")?;
+    }
+    let stdin = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
+        .context("there is no standard input")?;
+    let null = std::fs::File::open("/dev/null").context("cannot open /dev/null")?;
+    rustix::stdio::dup2_stdin(&null).context("cannot replace standard input")?;
+    // One thread: a daemon that mostly waits is quicker without others to wake, and smaller to fork.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let context = Arc::new(Context::new(Accounts::default()).with_path(path));
+    let served = runtime.block_on(server::serve(context, stdin));
+    // Blocking tasks may hang on a device or a pipe; the end does not wait for them.
+    runtime.shutdown_background();
+    Ok(served?)
+}

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 
 use crate::context::Context;
 use crate::http::{self as answers, Request, Response};
-use crate::{files, filesystem, rpc};
+use crate::{files, filesystem, process};
 
 /// Answers one request.
 pub(crate) async fn route(context: Arc<Context>, request: Request) -> Response {
@@ -24,7 +24,7 @@ pub(crate) async fn route(context: Arc<Context>, request: Request) -> Response {
             Some(("filesystem.Filesystem", method)) => {
                 filesystem::service::serve(context, method, request).await
             }
-            Some(("process.Process", _)) => rpc::unknown_method(path),
+            Some(("process.Process", method)) => process::serve(context, method, request).await,
             _ => answers::error(StatusCode::NOT_FOUND, &format!("{path} does not exist")),
         },
     }

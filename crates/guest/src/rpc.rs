@@ -29,7 +29,7 @@ where
 {
     let call = match Call::of(&request, Shape::Unary) {
         Ok(call) => call,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let codec = call.codec;
     let answer = async {
@@ -62,7 +62,7 @@ where
 {
     let call = match Call::of(&request, Shape::Stream) {
         Ok(call) => call,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let (codec, silence) = (call.codec, call.keepalive);
     let events = async {
@@ -89,7 +89,7 @@ where
 {
     let call = match Call::of(&request, Shape::Stream) {
         Ok(call) => call,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let (codec, timeout) = (call.codec, call.timeout);
     let messages = Messages::new(codec, request.into_body());

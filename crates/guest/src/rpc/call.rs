@@ -40,17 +40,17 @@ pub(crate) struct Call {
 
 impl Call {
     /// Reads a request's head; the refusal is a whole answer.
-    pub(super) fn of(request: &Request, shape: Shape) -> Result<Self, Response> {
+    pub(super) fn of(request: &Request, shape: Shape) -> Result<Self, Box<Response>> {
         if request.method() != Method::POST {
-            return Err(answers::error(StatusCode::METHOD_NOT_ALLOWED, "use POST"));
+            return Err(Box::new(answers::error(StatusCode::METHOD_NOT_ALLOWED, "use POST")));
         }
         let headers = request.headers();
         let codec = text(headers, header::CONTENT_TYPE.as_str())
             .and_then(ContentType::parse)
             .filter(|known| known.shape == shape)
-            .ok_or_else(|| unsupported(shape))?
+            .ok_or_else(|| Box::new(unsupported(shape)))?
             .codec;
-        let invalid = |error: &ConnectError| super::failed_unary(error);
+        let invalid = |error: &ConnectError| Box::new(super::failed_unary(error));
         let timeout = number(headers, TIMEOUT_HEADER).map_err(|error| invalid(&error))?;
         let keepalive = number(headers, KEEPALIVE_HEADER).map_err(|error| invalid(&error))?;
         Ok(Self {
@@ -80,21 +80,19 @@ impl Call {
         A: Send + 'static,
         S: Stream<Item = Result<A, ConnectError>> + Send + 'static,
     {
-        let timeout = self.timeout;
-        let deadline = async move {
-            match timeout {
-                Some(timeout) => tokio::time::sleep(timeout).await,
-                None => std::future::pending().await,
-            }
-        };
-        let exceeded = futures_util::stream::once(deadline).map(|()| Some(Err(late())));
-        let ended = futures_util::stream::iter([None]);
-        let events = events.map(Some).chain(ended);
-        // Ends with whichever comes first: the events' own end, or the deadline's error.
-        futures_util::stream::select(events, exceeded).scan(true, |goes_on, event| {
-            let event = event.filter(|_event| *goes_on);
-            *goes_on = matches!(event, Some(Ok(_)));
-            std::future::ready(event)
+        let deadline = self.timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
+        futures_util::stream::unfold(Some((Box::pin(events), deadline)), |state| async move {
+            let (mut events, mut deadline) = state?;
+            let event = match &mut deadline {
+                Some(deadline) => tokio::select! {
+                    biased;
+                    event = events.next() => event?,
+                    () = deadline => Err(late()),
+                },
+                None => events.next().await?,
+            };
+            let goes_on = event.is_ok().then_some((events, deadline));
+            Some((event, goes_on))
         })
     }
 }
