@@ -4,7 +4,7 @@
 //! ```text
 //! TEMPLATES/.lock              held while anything is built
 //! TEMPLATES/.build-XXXX/       what a build makes; swept by the next one
-//! TEMPLATES/rootfs/RECIPE/     root file systems; only root may look in
+//! TEMPLATES/rootfs/NAME-HASH/  root file systems; only root may look in
 //! TEMPLATES/NAME-HASH.erofs    images
 //! TEMPLATES/NAME.json          what is built (see manifest)
 //! ```

@@ -32,8 +32,7 @@ impl Stages<'_> {
     /// The root file system of the recipe, from the cache where it is there.
     pub(super) async fn root_file_system(&mut self) -> Result<PathBuf, TemplateError> {
         let cache = self.request.templates.join(ROOT_FILE_SYSTEMS);
-        let hash = self.request.recipe.hash();
-        let cached = cache.join(hash.get(..NAME_HASH).unwrap_or(&hash));
+        let cached = cache.join(cache_name(self.request.recipe));
         create_folder(&cache, 0o700)?;
         if self.request.caches == Caches::Used && cached.is_dir() {
             return Ok(cached);
@@ -45,9 +44,10 @@ impl Stages<'_> {
         self.progress.begin(BuildStep::Provision);
         self.provision(&root).await?;
         sync(&root)?;
-        // One root file system per recipe name is enough: an older one is of an older recipe.
-        fs::remove_dir_all(&cache).map_err(TemplateError::host("remove", &cache))?;
-        create_folder(&cache, 0o700)?;
+        forget_old(&cache)?;
+        if cached.is_dir() {
+            fs::remove_dir_all(&cached).map_err(TemplateError::host("remove", &cached))?;
+        }
         fs::rename(&root, &cached).map_err(TemplateError::host("move", &root))?;
         sync(&cache)?;
         Ok(cached)
@@ -111,6 +111,25 @@ impl Stages<'_> {
     }
 }
 
+/// The name of a recipe's root file system in the cache.
+fn cache_name(recipe: &Recipe) -> String {
+    let hash = recipe.hash();
+    format!("{}-{}", recipe.name, hash.get(..NAME_HASH).unwrap_or(&hash))
+}
+
+/// Removes the root file systems of recipes that this binary does not have (any more).
+fn forget_old(cache: &Path) -> Result<(), TemplateError> {
+    let current: Vec<String> = Recipe::all().iter().map(cache_name).collect();
+    let folder = fs::read_dir(cache).map_err(TemplateError::host("read", cache))?;
+    for entry in folder.flatten() {
+        if !current.iter().any(|name| entry.file_name() == name.as_str()) {
+            let path = entry.path();
+            fs::remove_dir_all(&path).map_err(TemplateError::host("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Tells the one failure apart that is nobody's bug.
 fn without_network(error: TemplateError, name: &str) -> TemplateError {
     match error {
@@ -158,6 +177,19 @@ mod tests {
             Acquire::Check-Date \"false\";\nAcquire::https::Proxy \"\";\n";
         let expected = ["Acquire::http::Proxy \"http://p:1\";", "Acquire::Check-Date \"false\";"];
         assert_eq!(chosen_settings(dump), expected);
+    }
+
+    #[test]
+    fn root_file_systems_of_older_recipes_are_forgotten() {
+        let cache = tempfile::tempdir().unwrap();
+        let current = cache_name(Recipe::find("base").unwrap());
+        for name in ["base-0000000000000000", current.as_str()] {
+            fs::create_dir(cache.path().join(name)).unwrap();
+        }
+        forget_old(cache.path()).unwrap();
+        let left: Vec<_> = fs::read_dir(cache.path()).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].file_name(), current.as_str());
     }
 
     #[test]
