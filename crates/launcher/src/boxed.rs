@@ -33,6 +33,8 @@ const PID_FILE: &str = "/state/sentry.pid";
 /// Runs the box; returns its exit code.
 pub(crate) fn run() -> u8 {
     let control = io::stdin();
+    // For people who look at a list of processes; it does not matter if it fails.
+    let _unnamed = rustix::thread::set_name(c"courier-box");
     match live(&control) {
         Ok(()) => 0,
         Err(Failure { what, log }) => {
@@ -64,7 +66,7 @@ fn live(control: &io::Stdin) -> Result<(), Failure> {
     step("leave the session", rustix::process::setsid().map_err(io::Error::from))?;
     step("join the cgroup", join(&config))?;
     step("build the walls", walls::build(&config, &image, disk))?;
-    step("give up privileges", privileges::reduce_for_runsc(&config.limits))?;
+    step("give up privileges", privileges::reduce_for_runsc(&config.limits, config.turn))?;
     let (log, log_end) = step("make the log", io::pipe())?;
     let runsc = step("run runsc", spawn(channel, log_end))?;
     let mut watch = Watch { control, log: File::from(OwnedFd::from(log)), tail: Vec::new() };

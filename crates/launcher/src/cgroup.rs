@@ -289,7 +289,7 @@ fn v2_base(mounts: &str) -> io::Result<Option<PathBuf>> {
     }
     let own = fs::read_to_string("/proc/self/cgroup")?;
     let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    let own = root.join(own.trim_end_matches(&format!("/{LEAF}")));
+    let own = root.join(own.strip_suffix(&format!("/{LEAF}")).unwrap_or(own));
     let delegated = rustix::fs::getxattr(&own, "trusted.delegate", &mut [0_u8; 8][..])
         .or_else(|_| rustix::fs::getxattr(&own, "user.delegate", &mut [0_u8; 8][..]))
         .is_ok();

@@ -19,6 +19,8 @@ pub(crate) struct BoxConfig {
     pub(crate) root: PathBuf,
     /// runsc on the host.
     pub(crate) runsc: PathBuf,
+    /// How many boxes there were before it: it takes the next CPUs.
+    pub(crate) turn: u32,
 }
 
 /// What a box reports.

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::FlockOperation;
 
@@ -26,6 +27,7 @@ pub(crate) struct Host {
     pub(crate) disks: Disks,
     /// The technology.
     pub(crate) runsc: Finder,
+    turns: AtomicU32,
     dir: PathBuf,
     _lock: OwnedFd,
 }
@@ -41,6 +43,7 @@ impl Host {
             intents: Intents::open(&dir)?,
             disks: Disks::open(&dir)?,
             runsc,
+            turns: AtomicU32::new(0),
             dir,
             _lock: lock,
         };
@@ -55,6 +58,11 @@ impl Host {
     /// The directory, canonical.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Counts the boxes.
+    pub(crate) fn turn(&self) -> u32 {
+        self.turns.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Refuses a sandbox when the disk is nearly full.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -61,8 +62,13 @@ fn begin(sandbox: &Sandbox, host: &Host, order: Order, cgroup: &Cgroup) -> Resul
     let (channel, guest) = seqpacket_pair().map_err(failed("make the channel"))?;
     let (control, box_end) = seqpacket_pair().map_err(failed("make the control socket"))?;
     let child = spawn(box_end).map_err(failed("start the box"))?;
-    let config =
-        BoxConfig { limits: order.limits, join: cgroup.join_files(), root, runsc: runsc.path };
+    let config = BoxConfig {
+        limits: order.limits,
+        join: cgroup.join_files(),
+        root,
+        runsc: runsc.path,
+        turn: host.turn(),
+    };
     let mut live = Live::new(child, control).map_err(failed("watch the box"))?;
     let fds = [guest.as_fd(), order.image.as_fd(), disk.as_fd()];
     let sent = record::send(&live.control, &config, &fds).map_err(failed("configure the box"));
@@ -97,6 +103,7 @@ fn spawn(stdin: OwnedFd) -> io::Result<Child> {
     // SAFETY: descriptors stay shared: CLONE_FILES is not among the flags.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }?;
     Command::new("/proc/self/exe")
+        .arg0("courier-launcher")
         .arg("box")
         .env_clear()
         .current_dir("/")

@@ -20,10 +20,10 @@ const RUNSC_NEEDS: CapabilitySet =
     CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::DAC_READ_SEARCH);
 
 /// Before runsc: bounds, scheduling, and no capability that runsc does not need.
-pub(crate) fn reduce_for_runsc(limits: &Limits) -> io::Result<()> {
+pub(crate) fn reduce_for_runsc(limits: &Limits, turn: u32) -> io::Result<()> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(Resource::Core, none)?;
-    confine_cpus(limits.cpu_millis)?;
+    confine_cpus(limits.cpu_millis, turn)?;
     batch_scheduling()?;
     let known = CapabilitySet::all().intersection(bounding()?);
     for capability in known.difference(RUNSC_NEEDS).iter() {
@@ -77,14 +77,14 @@ fn bounding() -> io::Result<CapabilitySet> {
     Ok(CapabilitySet::from_bits_truncate(bits))
 }
 
-/// Shows the guest as many CPUs as its quota fills, but no fewer than the Sentry needs.
-fn confine_cpus(cpu_millis: u32) -> io::Result<()> {
+/// Shows the guest as many CPUs as its quota fills, but no fewer than the Sentry needs. Boxes take
+/// turns, so they spread over the host's CPUs.
+fn confine_cpus(cpu_millis: u32, turn: u32) -> io::Result<()> {
     let wanted = cpu_millis.div_ceil(1_000).max(MIN_CPUS);
     let allowed = rustix::thread::sched_getaffinity(None)?;
     let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
     let Some(surplus) = cpus.len().checked_sub(wanted as usize) else { return Ok(()) };
-    // Another first CPU for each box: the pids of the host's view are as good as random here.
-    let first = (rustix::process::getpid().as_raw_nonzero().get() as usize) % cpus.len().max(1);
+    let first = (turn as usize).wrapping_mul(wanted as usize) % cpus.len().max(1);
     let mut set = CpuSet::new();
     cpus.iter().cycle().skip(first).take(cpus.len() - surplus).for_each(|cpu| set.set(*cpu));
     rustix::thread::sched_setaffinity(None, &set)?;

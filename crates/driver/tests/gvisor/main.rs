@@ -68,7 +68,7 @@ async fn no_process_of_a_sandbox_has_a_capability_and_all_but_its_first_are_nobo
             assert_eq!(field(set), "0000000000000000", "{status}");
         }
         assert_eq!(field("NoNewPrivs:"), "1", "{status}");
-        if field("Name:") != "exe" {
+        if field("Name:") != "courier-box" {
             assert_eq!(
                 (field("Uid:"), field("Seccomp:")),
                 ("65534".into(), "2".into()),
