@@ -7,5 +7,5 @@ mod query;
 
 pub(crate) use body::{JsonBody, LargeJsonBody, OptionalJsonBody};
 pub(crate) use error::{ApiError, chain};
-pub(crate) use layers::{catch_panics, limit_time};
+pub(crate) use layers::{ANSWER_TIMEOUT, catch_panics, limit_time};
 pub(crate) use query::{PathSegment, QueryParams};

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::auth::authenticate;
-use crate::http::{ApiError, catch_panics, limit_time};
+use crate::http::{ANSWER_TIMEOUT, ApiError, catch_panics, limit_time};
 use crate::{e2b, openapi, v1};
 
 /// The router for one server.
@@ -23,7 +23,7 @@ pub(crate) fn build(app: &Arc<App>) -> Router {
     let (long, _document) = v1::long_routes().split_for_parts();
     let (open, _document) = open().split_for_parts();
     let guarded = short
-        .layer(from_fn(limit_time))
+        .layer(from_fn_with_state(ANSWER_TIMEOUT, limit_time))
         .merge(long)
         .layer(from_fn_with_state(Arc::clone(app), authenticate));
     open.merge(guarded)
