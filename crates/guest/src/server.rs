@@ -32,6 +32,11 @@ const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 /// Most requests at a time.
 const STREAMS_MAX: u32 = 1_024;
 
+/// Most requests that the node has cancelled before they were begun. The protection against a peer
+/// that cancels on purpose would end the connection: here the peer is the node, which passes on what
+/// its clients do, and has bounds of its own.
+const CANCELLED_MAX: usize = 64 * 1024;
+
 /// Most bytes of one request's headers; file metadata travels in them.
 const HEADERS_BYTES: u32 = 64 * 1024;
 
@@ -100,6 +105,9 @@ async fn serve_epoch(context: Arc<Context>, stream: EpochStream) {
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADERS_BYTES)
+        .max_pending_accept_reset_streams(CANCELLED_MAX)
+        // Counted over the whole life of a connection, so any number would be reached one day.
+        .max_local_error_reset_streams(None)
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
