@@ -66,6 +66,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> io::Result<Pid> {
             rustix::process::ioctl_tiocsctty(terminal)?;
         }
         raise_oom_score();
+        keep_only_stdio();
         become_user(uid, gid, &groups)?;
         rustix::process::chdir(&cwd)?;
         Ok(())
@@ -93,6 +94,17 @@ fn become_user(uid: Uid, gid: Gid, groups: &[Gid]) -> io::Result<()> {
     } else {
         Err(io::ErrorKind::PermissionDenied.into())
     }
+}
+
+/// Has `exec` close everything but standard input, output and error. All our descriptors close
+/// themselves; this is for those that whoever started the daemon left open.
+fn keep_only_stdio() {
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: the call takes three numbers and touches no memory of ours; a kernel that does not
+    // know it says so, which changes nothing.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    };
 }
 
 /// Best effort: not every kernel lets us.
