@@ -113,13 +113,10 @@ impl Report {
         match self.isolation {
             Some(isolation) => format!("Sandboxes run here, isolated by {isolation}.\n"),
             None => {
-                let missing: Vec<&str> = self
-                    .checks
-                    .iter()
-                    .filter(|check| check.verdict == Verdict::Missing)
-                    .map(|check| check.name)
-                    .collect();
-                let can_mend = self.to_mend().next().is_some();
+                let is_missing = |check: &&Check| check.verdict == Verdict::Missing;
+                let missing: Vec<&str> =
+                    self.checks.iter().filter(is_missing).map(|check| check.name).collect();
+                let can_mend = self.to_mend().any(|check| is_missing(&check));
                 let hint = if can_mend { ": `courier doctor --fix` mends what it can" } else { "" };
                 format!("No sandbox runs here. Missing: {}{hint}.\n", missing.join(", "))
             }
@@ -150,6 +147,13 @@ mod tests {
              \n\
              No sandbox runs here. Missing: runsc: `courier doctor --fix` mends what it can.\n"
         );
+    }
+
+    #[test]
+    fn what_no_command_mends_is_not_said_to_be_mendable() {
+        let user = Check::advice("user courier", "none").mended_by(["useradd courier"]);
+        let report = Report::of(vec![Check::missing("root", "we are not root"), user]);
+        assert!(report.text().ends_with("No sandbox runs here. Missing: root.\n"));
     }
 
     #[test]
