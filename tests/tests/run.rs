@@ -81,8 +81,8 @@ fn output_and_exit_code_are_the_program_s_own(world: &World) {
     assert_eq!((ended.out().as_str(), ended.err().as_str()), ("out\n", "err\n"));
     let javascript = world.file("a.js", "console.log(6 * 7)");
     assert_eq!(world.run(&[&javascript]).assert_code(0).out(), "42\n");
-    let bash = world.file("a.sh", "echo $((6 * 7)) $BASH_VERSION | cut -c1-4");
-    assert_eq!(world.run(&[&bash]).assert_code(0).out(), "42 5\n");
+    let bash = world.file("a.sh", "echo $((6 * 7))");
+    assert_eq!(world.run(&[&bash]).assert_code(0).out(), "42\n");
 }
 
 fn a_program_from_standard_input_needs_its_language(world: &World) {

@@ -63,7 +63,7 @@ test('a shortened timeout ends the sandbox though nobody calls', async () => {
   const sandbox = await Sandbox.create({ timeoutMs: 120_000 })
   await sandbox.setTimeout(1_000)
   await until('the sandbox has ended', async () => !(await sandbox.isRunning()))
-  await assert.rejects(() => sandbox.commands.run('echo too late'), TimeoutError)
+  await assert.rejects(() => sandbox.commands.run('echo too late'), SandboxNotFoundError)
 })
 
 test('a request in flight tells that the sandbox was killed', async () => {

@@ -44,10 +44,8 @@ const SHUT_TO_ROOT: &[&str] = &[
     "dev_kmsg",
     "dev_loop",
     "dev_kvm",
-    "dev_fuse",
     "proc_kcore",
     "proc_kallsyms",
-    "sysrq",
     "modprobe",
     "uevent_helper",
     "drop_caches",
@@ -58,8 +56,10 @@ const SHUT_TO_ROOT: &[&str] = &[
     "push_terminal_input",
 ];
 
-/// Doors that root may open inside, because what is behind them is the sandbox's own.
+/// Doors that root may open inside, because what is behind them is the sandbox's own. (FUSE is even
+/// open to users: its device is the sandbox's own too, and mounting needs rights that nobody has.)
 const SHUT_TO_USERS: &[&str] = &[
+    "sysrq",
     "set_clock",
     "ptrace_init",
     "mount_proc",
