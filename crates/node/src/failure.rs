@@ -24,6 +24,9 @@ pub(crate) enum GuestError {
     /// The request cannot be sent.
     #[error("the request cannot be sent to the guest daemon")]
     Request(#[source] http::Error),
+    /// The request's own body broke off: whoever sent it hung up.
+    #[error("the request broke off before its end")]
+    BodyBroken,
     /// It did not answer in time.
     #[error("the guest daemon did not answer within {} s", after.as_secs())]
     Late {

@@ -192,7 +192,7 @@ impl Guest {
             .map_err(|_exhausted| GuestError::Busy { limit: REQUESTS_LIMIT })?;
         self.meter.requested();
         let (parts, body) = request.into_parts();
-        let (body, sent) = RequestBody::new(body);
+        let (body, sending) = RequestBody::new(body);
         let mut request = Request::new(body.boxed_unsync());
         *request.method_mut() = parts.method;
         *request.uri_mut() = absolute(parts.uri)?;
@@ -202,7 +202,7 @@ impl Guest {
         let mut sender = self.sender.clone();
         let after = self.answer_deadline;
         let late = async {
-            sent.cancelled().await;
+            sending.sent.cancelled().await;
             tokio::time::sleep(after).await;
         };
         let answer: Response<Incoming> = tokio::select! {
@@ -211,6 +211,7 @@ impl Guest {
             answer = sender.send_request(request) => match answer {
                 Ok(answer) => answer,
                 Err(_) if self.cut.is_cancelled() => return Err(GuestError::Ended),
+                Err(_) if sending.broken.is_cancelled() => return Err(GuestError::BodyBroken),
                 Err(error) => return Err(GuestError::Connection(error)),
             },
             () = late => return Err(GuestError::Late { after }),

@@ -248,6 +248,7 @@ impl Node for LocalNode {
             | GuestError::Channel(_)
             | GuestError::Connection(_)
             | GuestError::Request(_)
+            | GuestError::BodyBroken
             | GuestError::Late { .. }
             | GuestError::Answer { .. } => {
                 NodeError::Guest { id: id.clone(), source: error.into() }

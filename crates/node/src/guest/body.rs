@@ -14,18 +14,27 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 use super::meter::Meter;
 use crate::failure::GuestError;
 
-/// A request's body; tells when it has been read to its end, or dropped.
+/// A request's body; tells when it has been read to its end, or dropped, and whether it broke off.
 pub(super) struct RequestBody {
     inner: Body,
     sent: Option<DropGuard>,
+    broken: CancellationToken,
+}
+
+/// What becomes of a request's body.
+pub(super) struct Sending {
+    /// It has been read to its end, or dropped.
+    pub(super) sent: CancellationToken,
+    /// It broke off: the client's doing.
+    pub(super) broken: CancellationToken,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Body) -> (Self, CancellationToken) {
-        let sent = CancellationToken::new();
-        let guard = sent.clone().drop_guard();
-        let whole = inner.is_end_stream();
-        (Self { inner, sent: (!whole).then_some(guard) }, sent)
+    pub(super) fn new(inner: Body) -> (Self, Sending) {
+        let sending = Sending { sent: CancellationToken::new(), broken: CancellationToken::new() };
+        let guard = sending.sent.clone().drop_guard();
+        let sent = (!inner.is_end_stream()).then_some(guard);
+        (Self { inner, sent, broken: sending.broken.clone() }, sending)
     }
 }
 
@@ -38,6 +47,9 @@ impl http_body::Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = Pin::new(&mut self.inner).poll_frame(context);
+        if matches!(frame, Poll::Ready(Some(Err(_)))) {
+            self.broken.cancel();
+        }
         if matches!(frame, Poll::Ready(None)) || self.inner.is_end_stream() {
             self.sent = None;
         }

@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use serde::Serialize;
 
+use crate::failure::GuestError;
+
 /// Headers that a page from another origin may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "Location, Cache-Control, X-Content-Type-Options, Content-Encoding, Content-Disposition, \
@@ -79,8 +81,14 @@ pub(super) fn failed(id: &SandboxId, failure: &NodeError) -> Response<Body> {
     match failure {
         NodeError::NotFound { .. } | NodeError::NotStarted { .. } => not_found(id.as_str()),
         NodeError::Full { what } => error(StatusCode::TOO_MANY_REQUESTS, what),
+        NodeError::Guest { source, .. }
+            if matches!(source.downcast_ref(), Some(GuestError::BodyBroken)) =>
+        {
+            error(StatusCode::BAD_REQUEST, "the request broke off before its end")
+        }
         NodeError::Guest { .. } => {
-            tracing::warn!(sandbox = %id, error = ?failure, "a guest failed a request");
+            // Not louder: a guest and its client could fill the log together.
+            tracing::debug!(sandbox = %id, error = ?failure, "a guest failed a request");
             bad_gateway(id.as_str(), "The sandbox is running but its guest daemon failed", None)
         }
         NodeError::UnknownBuild { .. } | NodeError::Node(_) => {

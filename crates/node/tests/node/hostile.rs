@@ -121,6 +121,24 @@ async fn streams_cancelled_while_the_guest_sends_do_not_cost_the_sandbox() {
 }
 
 #[tokio::test]
+async fn a_request_whose_own_body_breaks_off_is_not_called_the_guests_doing() {
+    let (_driver, node) = with_guest(Manner::Polite).await;
+    let (mut sender, body) = http_body_util::Channel::<Bytes, std::io::Error>::new(1);
+    let mut request = get("/process.Process/Show");
+    *request.body_mut() = body.map_err(Into::into).boxed_unsync();
+    *request.method_mut() = http::Method::POST;
+    tokio::spawn(async move {
+        sender.send_data(Bytes::from_static(b"half")).await.unwrap();
+        sender.abort(std::io::Error::other("hung up"));
+    });
+    let id = spec(1, None).id;
+    let Err(NodeError::Guest { source, .. }) = node.request(&id, request).await else {
+        unreachable!("an answer to half a request")
+    };
+    assert_eq!(source.to_string(), "the request broke off before its end");
+}
+
+#[tokio::test]
 async fn more_requests_than_allowed_are_refused_and_let_in_when_others_end() {
     let (_driver, node) = with_guest(Manner::Polite).await;
     let id = spec(1, None).id;
