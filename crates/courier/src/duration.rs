@@ -49,7 +49,7 @@ fn spans(text: &str) -> Option<Duration> {
 pub(crate) fn show(span: Duration) -> String {
     let (seconds, millis) = (span.as_secs(), span.subsec_millis());
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, 0) => format!("{millis}ms"),
+        (0, 0, 0) if millis > 0 => format!("{millis}ms"),
         (0, 0, s) if millis > 0 => format!("{s}.{:01}s", millis / 100),
         (0, 0, s) => format!("{s}s"),
         (0, m, 0) => format!("{m}m"),

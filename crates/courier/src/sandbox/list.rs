@@ -76,7 +76,10 @@ fn table(sandboxes: &[Sandbox], now: Timestamp) -> String {
             sandbox.template.clone(),
             state,
             since(&sandbox.created_at, |created| now.since(created)),
-            since(&sandbox.end_at, |end| end.since(now)),
+            match is_alive(sandbox.state) {
+                true => since(&sandbox.end_at, |end| end.since(now)),
+                false => String::new(),
+            },
             sandbox.limits.memory_mib.map_or_else(String::new, |mib| format!("{mib} MiB")),
             sandbox.limits.cpu_millis.map_or_else(String::new, cores),
         ]);

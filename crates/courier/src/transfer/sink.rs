@@ -37,7 +37,9 @@ pub(crate) enum SinkError {
         name: String,
     },
     /// Something has the name and nobody said that it may be replaced.
-    #[error("{path} exists already; remove it, or name it: --out GUEST:{path}")]
+    #[error(
+        "{path} exists already, and only a file that you name is replaced: remove it, or take it to another place"
+    )]
     Exists {
         /// Where.
         path: String,
