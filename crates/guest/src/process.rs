@@ -20,6 +20,6 @@ mod table;
 mod terminal;
 
 pub(crate) use service::serve;
-pub(crate) use spawn::{Launch, launch};
+pub(crate) use spawn::{Cwd, Launch, launch};
 pub(crate) use table::Commands;
 pub(crate) use terminal::Terminal;

@@ -109,6 +109,12 @@ impl Accounts {
             .ok_or(LookupError::UnknownUid { uid })
     }
 
+    /// The number of the group of that name; none where there is no such group.
+    pub(crate) fn group(&self, name: &str) -> Option<u32> {
+        let text = self.group.text().ok()?;
+        group_lines(&text).find(|line| line.name == name).map(|line| line.gid)
+    }
+
     /// The names of all users and groups, to be asked many times.
     pub(crate) fn names(&self) -> Names {
         let passwd = self.passwd.text().unwrap_or_default();
@@ -287,6 +293,7 @@ mod tests {
         assert_eq!(user.home, Path::new("/home/user"));
         assert_eq!(user.shell, Path::new("/bin/sh"), "an empty shell is the default one");
         assert_eq!(accounts.lookup_uid(0).unwrap().name, "root");
+        assert_eq!((accounts.group("sudo"), accounts.group("wheel")), (Some(27), None));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::input::Input;
 use super::plan::Plan;
 use super::pump::Source;
 use super::supervise::Started;
-use super::{Commands, Launch, Terminal, terminal};
+use super::{Commands, Cwd, Launch, Terminal, terminal};
 use crate::context::Context;
 use crate::http::{Request, Response};
 use crate::rpc::{self, Call, Messages};
@@ -119,7 +119,7 @@ fn start(
                 argv0: None,
                 args: &plan.config.args,
                 env: &plan.env,
-                cwd: &plan.cwd,
+                cwd: Cwd::Path(&plan.cwd),
                 user: &plan.user,
                 stdio,
                 terminal,

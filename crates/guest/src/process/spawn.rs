@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "what happens between fork and exec has no safe interface")]
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -25,17 +25,17 @@ const OOM_SCORE_ADJ: &[u8] = b"100";
 
 /// A process to be started: all is decided.
 #[derive(Debug)]
-pub(crate) struct Launch<'a> {
+pub(crate) struct Launch<'a, S> {
     /// The program; without a slash, looked up in `PATH` of `env`.
-    pub(crate) program: &'a str,
+    pub(crate) program: &'a S,
     /// Its first argument, where that is not the program.
-    pub(crate) argv0: Option<&'a str>,
+    pub(crate) argv0: Option<&'a S>,
     /// Its further arguments.
-    pub(crate) args: &'a [String],
+    pub(crate) args: &'a [S],
     /// Its whole environment.
     pub(crate) env: &'a BTreeMap<OsString, OsString>,
     /// Its working directory.
-    pub(crate) cwd: &'a Path,
+    pub(crate) cwd: Cwd<'a>,
     /// Whose rights it has.
     pub(crate) user: &'a User,
     /// Its standard input, output and error.
@@ -44,11 +44,26 @@ pub(crate) struct Launch<'a> {
     pub(crate) terminal: Option<OwnedFd>,
 }
 
+/// The working directory of a process.
+#[derive(Debug)]
+pub(crate) enum Cwd<'a> {
+    /// At a path, which the user must be able to reach.
+    Path(&'a Path),
+    /// That directory, whatever the user may do there.
+    Opened(OwnedFd),
+}
+
+/// A working directory, ready for use between `fork` and `exec`.
+enum Destination {
+    Path(CString),
+    Opened(OwnedFd),
+}
+
 /// Starts it in a session of its own. Call this under the reaper's lock.
 ///
 /// # Errors
 /// The kernel's answer: the program or directory is missing, not permitted, a limit is reached.
-pub(crate) fn launch(launch: Launch<'_>) -> io::Result<Pid> {
+pub(crate) fn launch<S: AsRef<OsStr>>(launch: Launch<'_, S>) -> io::Result<Pid> {
     let [stdin, stdout, stderr] = launch.stdio;
     let mut command = Command::new(launch.program);
     command.args(launch.args).env_clear().envs(launch.env);
@@ -56,7 +71,10 @@ pub(crate) fn launch(launch: Launch<'_>) -> io::Result<Pid> {
     if let Some(argv0) = launch.argv0 {
         command.arg0(argv0);
     }
-    let cwd = CString::new(launch.cwd.as_os_str().as_bytes())?;
+    let cwd = match launch.cwd {
+        Cwd::Path(path) => Destination::Path(CString::new(path.as_os_str().as_bytes())?),
+        Cwd::Opened(directory) => Destination::Opened(directory),
+    };
     let groups: Vec<Gid> = launch.user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Uid::from_raw(launch.user.uid), Gid::from_raw(launch.user.gid));
     let terminal = launch.terminal;
@@ -67,8 +85,13 @@ pub(crate) fn launch(launch: Launch<'_>) -> io::Result<Pid> {
         }
         raise_oom_score();
         keep_only_stdio();
+        if let Destination::Opened(directory) = &cwd {
+            rustix::process::fchdir(directory)?;
+        }
         become_user(uid, gid, &groups)?;
-        rustix::process::chdir(&cwd)?;
+        if let Destination::Path(path) = &cwd {
+            rustix::process::chdir(path)?;
+        }
         Ok(())
     };
     // SAFETY: `prepare` only makes system calls, with arguments allocated before the fork; rustix
