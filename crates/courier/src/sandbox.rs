@@ -12,7 +12,7 @@ mod terminal;
 
 use std::process::ExitCode;
 
-pub(crate) use remote::{HttpTransport, explain};
+pub(crate) use remote::{HttpTransport, explain, wait_for_end};
 
 use crate::api::Api;
 use crate::config::Config;

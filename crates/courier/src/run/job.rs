@@ -8,7 +8,7 @@ use courier_client::execution::{
     Conclusion, ExecutionOutcome, ExecutionSpec, OutputBound, OutputPolicy, Sink, Stdin,
 };
 use courier_client::language::Language;
-use courier_types::{EndReason, Usage};
+use courier_types::Usage;
 use tokio::sync::Notify;
 
 use super::files::{FileIn, FileOut};
@@ -79,6 +79,9 @@ pub(crate) async fn run(
     let place = shared.target.create(&shared.wanted).await?;
     let mut kept = Kept::default();
     let ran = inside(shared, &place, (&program, stdin, output), &mut kept).await;
+    if ran.as_ref().is_ok_and(Ran::is_lost) {
+        shared.target.wait_for_end(&place.id).await;
+    }
     let keep = shared.wanted.keep && matches!(ran, Ok(Ran::Outcome(_)));
     let before_end = shared.target.usage(&place.id).await;
     let end = if keep {
@@ -96,9 +99,7 @@ pub(crate) async fn run(
     };
     let end = end.with_context(|| format!("sandbox {} could not be destroyed", place.id))?;
     let usage = end.usage.or(before_end);
-    // One that we have destroyed ourselves says so; that is not why the program ended.
-    let reason = end.reason.filter(|reason| *reason != EndReason::Requested);
-    outcome.settle(&Usage::default(), &usage.unwrap_or_default(), reason);
+    outcome.settle(&Usage::default(), &usage.unwrap_or_default(), end.reason);
     let lost = matches!(outcome.conclusion, Conclusion::SandboxLost { .. });
     Ok(Finished::Report(Box::new(Report {
         file: program.shown,
@@ -115,6 +116,18 @@ pub(crate) async fn run(
 enum Ran {
     Outcome(ExecutionOutcome),
     Stopped(u8),
+}
+
+impl Ran {
+    /// True where the sandbox ended under the program.
+    const fn is_lost(&self) -> bool {
+        match self {
+            Self::Outcome(outcome) => {
+                matches!(outcome.conclusion, Conclusion::SandboxLost { .. })
+            }
+            Self::Stopped(_) => false,
+        }
+    }
 }
 
 /// Files in, the program, files out; or a signal before the end of that.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use courier_client::execution::{Conclusion, ExecutionOutcome};
-use courier_types::{Limits, Usage};
+use courier_types::{EndReason, Limits, Usage};
 use serde::Serialize;
 
 use super::sinks::Kept;
@@ -101,7 +101,7 @@ impl Report {
                 Some(format!("killed: output (limit {} MiB)", bounds.output_mib))
             }
             Conclusion::SandboxLost { reason: Some(reason) } => {
-                Some(format!("the sandbox was lost: {reason}"))
+                Some(format!("the sandbox was lost: {}", in_words(reason)))
             }
             Conclusion::SandboxLost { reason: None } => Some("the sandbox was lost".to_owned()),
         }
@@ -148,6 +148,19 @@ impl Bounds {
     }
 }
 
+/// Why a sandbox ended under its program.
+const fn in_words(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Requested => "somebody killed it",
+        EndReason::Timeout => "its time was up",
+        EndReason::Memory => "it ran out of memory",
+        EndReason::Crashed => "it crashed",
+        EndReason::GuestLost => "what runs inside broke its connection",
+        EndReason::Lost => "it was gone",
+        EndReason::NeverStarted => "it never started",
+    }
+}
+
 const fn ended(conclusion: Conclusion) -> &'static str {
     match conclusion {
         Conclusion::Exited => "exit",
@@ -175,7 +188,6 @@ fn text(bytes: &[u8]) -> (String, Option<String>) {
 mod tests {
     use super::*;
     use courier_client::tree::Matches;
-    use courier_types::EndReason;
 
     const BOUNDS: fn() -> Bounds =
         || Bounds { limits: Limits::default(), timeout: Duration::from_secs(60), output_mib: 64 };

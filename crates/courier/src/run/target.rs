@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::api::Api;
 use crate::config::Config;
-use crate::sandbox::{HttpTransport, explain};
+use crate::sandbox::{HttpTransport, explain, wait_for_end};
 use crate::{compose, template};
 
 /// How long a kept sandbox lives.
@@ -89,6 +89,19 @@ impl Target {
         }
     }
 
+    /// Waits a little for a lost sandbox to end by itself; else the reason would be that we
+    /// destroyed it.
+    pub(crate) async fn wait_for_end(&self, id: &SandboxId) {
+        match self {
+            Self::Local(local) => local.ends.wait(id).await,
+            Self::Server(api) => {
+                if let Err(error) = wait_for_end(api, id).await {
+                    tracing::warn!(%error, "how the sandbox ended is not known");
+                }
+            }
+        }
+    }
+
     /// Destroys a sandbox and tells how it ended.
     pub(crate) async fn destroy(&self, id: &SandboxId) -> anyhow::Result<End> {
         match self {
@@ -132,16 +145,27 @@ impl Ends {
         self.changed.notify_waiters();
     }
 
-    /// Waits for the end of a sandbox and forgets it.
-    async fn take(&self, id: &SandboxId) -> NodeReport {
-        loop {
-            let changed = self.changed.notified();
-            let taken = self.reports.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-            match taken {
-                Some(report) => return report,
-                None => changed.await,
+    /// Waits for the end of a sandbox, for at most [`END_DEADLINE`].
+    async fn wait(&self, id: &SandboxId) {
+        let known = async {
+            loop {
+                // Made before the look, so that no change is missed.
+                let changed = self.changed.notified();
+                if self.reports.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id) {
+                    return;
+                }
+                changed.await;
             }
+        };
+        if tokio::time::timeout(END_DEADLINE, known).await.is_err() {
+            tracing::warn!(sandbox = %id, "the node does not say how the sandbox ended");
         }
+    }
+
+    /// Waits for the end of a sandbox and forgets it.
+    async fn take(&self, id: &SandboxId) -> Option<NodeReport> {
+        self.wait(id).await;
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 }
 
@@ -184,10 +208,7 @@ impl Local {
 
     async fn destroy(&self, id: &SandboxId) -> anyhow::Result<End> {
         self.node.kill(id).await?;
-        let report = match tokio::time::timeout(END_DEADLINE, self.ends.take(id)).await {
-            Ok(report) => report,
-            Err(_elapsed) => return Ok(End::default()),
-        };
+        let Some(report) = self.ends.take(id).await else { return Ok(End::default()) };
         let reason = match report.state {
             ObservedState::Killed { reason } | ObservedState::Error { reason } => Some(reason),
             ObservedState::Creating | ObservedState::Running | ObservedState::Killing => None,

@@ -1,6 +1,7 @@
 //! A sandbox of the server: how it is found, and the way to its guest daemon.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -11,6 +12,11 @@ use courier_types::SandboxId;
 use http::{HeaderValue, StatusCode};
 
 use crate::api::{Api, ApiError};
+
+/// Longest wait for the server to know how a sandbox ended that we have lost.
+const END_DEADLINE: Duration = Duration::from_secs(5);
+/// Pause between two looks.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// The way to a guest daemon over the server's data plane.
 #[derive(Debug)]
@@ -78,18 +84,38 @@ pub(crate) fn explain(error: ApiError, id: &SandboxId) -> anyhow::Error {
 
 /// An error of a call of the guest: where the sandbox ended under it, why it did.
 pub(crate) async fn explain_call(error: ClientError, api: &Api, id: &SandboxId) -> anyhow::Error {
-    if error.is_sandbox_lost()
-        && let Ok(sandbox) = show(api, id).await
-        && sandbox.state != SandboxState::Running
-    {
-        return anyhow::anyhow!("{}", ended(&sandbox));
+    if !error.is_sandbox_lost() {
+        return error.into();
     }
-    error.into()
+    match wait_for_end(api, id).await {
+        Ok(Some(sandbox)) => anyhow::anyhow!("{}", ended(&sandbox)),
+        Err(ApiError::Unreachable { .. }) => anyhow::Error::new(error)
+            .context(format!("the server went away; sandbox {id} goes on until its time is up")),
+        Ok(None) | Err(_) => error.into(),
+    }
+}
+
+/// Waits until the server knows how a lost sandbox ended; `None` when it has not, it seems.
+pub(crate) async fn wait_for_end(api: &Api, id: &SandboxId) -> Result<Option<Sandbox>, ApiError> {
+    let look = async {
+        loop {
+            let sandbox: Sandbox = api.get(&format!("/v1/sandboxes/{id}")).await?;
+            if matches!(sandbox.state, SandboxState::Killed | SandboxState::Error) {
+                return Ok(sandbox);
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    };
+    match tokio::time::timeout(END_DEADLINE, look).await {
+        Ok(found) => found.map(Some),
+        Err(_elapsed) => Ok(None),
+    }
 }
 
 fn ended(sandbox: &Sandbox) -> String {
     let id = &sandbox.id;
     match (sandbox.state, sandbox.reason) {
+        (SandboxState::Killing, None) => format!("sandbox {id} is being destroyed"),
         (SandboxState::Creating, _) => format!("sandbox {id} is not ready yet; try again"),
         (_, Some(reason)) => format!("sandbox {id} has ended ({reason})"),
         (_, None) => format!("sandbox {id} has ended"),
