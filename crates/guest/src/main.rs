@@ -56,8 +56,21 @@ fn daemon() -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let context = Arc::new(Context::new(Accounts::default()).with_path(path));
+    if own.is_init() {
+        prepare_sandbox();
+    }
     let served = runtime.block_on(server::serve(context, stdin));
     // Blocking tasks may hang on a device or a pipe; the end does not wait for them.
     runtime.shutdown_background();
     Ok(served?)
+}
+
+/// What an image cannot bring along, because it is mounted over.
+fn prepare_sandbox() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let everybody = std::fs::Permissions::from_mode(0o1777);
+    // POSIX shared memory and semaphores of all users live there.
+    if let Err(error) = std::fs::set_permissions("/dev/shm", everybody) {
+        http::tell(&format_args!("/dev/shm is for root only: {error}"));
+    }
 }
