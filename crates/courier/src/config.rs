@@ -26,7 +26,7 @@ pub(crate) const TLS_PORT: u16 = 8443;
 /// What is logged: our own steps, and only trouble of the libraries.
 pub(crate) const LOG_SERVE: &str = "info,hyper=warn,h2=warn,rustls=warn,sqlx=warn";
 /// What is logged by commands that end soon.
-pub(crate) const LOG_COMMAND: &str = "error,courier=warn";
+pub(crate) const LOG_COMMAND: &str = "error,courier::=warn";
 /// How long `courier run` lets a program run.
 pub(crate) const RUN_TIMEOUT: &str = "60s";
 /// How long a sandbox of `courier sandbox new` lives.

@@ -131,8 +131,8 @@ impl Folder {
         let path = self.lock_file();
         let mut file = open_or_create(&path).with_context(|| {
             format!(
-                "{} cannot be opened; run as the owner of the data folder or name another \
-                     with --data DIR",
+                "{} cannot be opened: run as the owner of the data folder, let this user pass \
+                     through every folder above it, or name another with --data DIR",
                 path.display()
             )
         })?;

@@ -23,7 +23,4 @@ pub(crate) struct Args {
     /// Do not become user `courier` when started as root
     #[arg(long)]
     pub(crate) stay_root: bool,
-    /// Started again by ourselves, as an ordinary user
-    #[arg(long, hide = true)]
-    pub(crate) dropped: bool,
 }

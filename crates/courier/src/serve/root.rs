@@ -17,8 +17,6 @@ pub(crate) const USER: &str = "courier";
 /// Root's, writable for the user's group, and sticky: nobody renames what is another's.
 const DATA_MODE: Mode = Mode::from_raw_mode(0o1775);
 const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-/// Marks the start after the change of user.
-const DROPPED_FLAG: &str = "--dropped";
 
 /// The user that a server started by root runs as: [`USER`], unless there is none or root shall
 /// stay root.
@@ -34,7 +32,8 @@ pub(crate) fn user_to_be(stay: bool) -> anyhow::Result<User> {
              `useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin {USER}`"
         );
     }
-    Ok(user.unwrap_or(User::ROOT))
+    // A user of that name that is root by another name would start itself again without an end.
+    Ok(user.filter(|user| user.uid != User::ROOT.uid).unwrap_or(User::ROOT))
 }
 
 /// Gives the user what the server writes, and the right to make files in the data folder.
@@ -103,7 +102,6 @@ pub(crate) fn become_user(user: User) -> anyhow::Error {
     };
     let error = Command::new(&program)
         .args(std::env::args_os().skip(1))
-        .arg(DROPPED_FLAG)
         // Without root, the standard library also drops the supplementary groups.
         .uid(user.uid)
         .gid(user.gid)
