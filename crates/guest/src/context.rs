@@ -7,6 +7,7 @@ use courier_protocol::envd::connect::{Code, ConnectError};
 use courier_protocol::envd::init::{DEFAULT_USER, DEFAULT_WORKDIR, Init};
 
 use crate::filesystem::Watches;
+use crate::metrics::{Meter, Metrics};
 use crate::process::Commands;
 use crate::user::{Accounts, LookupError, User};
 
@@ -60,6 +61,7 @@ pub(crate) struct Context {
     accounts: Accounts,
     watches: Arc<Watches>,
     commands: Commands,
+    meter: Meter,
     path: String,
 }
 
@@ -77,6 +79,11 @@ impl Context {
     /// `PATH` of commands that set none themselves.
     pub(crate) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// What the sandbox uses now. Blocks for as long as reading `/proc` takes.
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.meter.read(&self.settings())
     }
 
     /// The commands of the sandbox.

@@ -8,6 +8,7 @@ mod entry;
 mod files;
 mod filesystem;
 mod http;
+mod metrics;
 mod path;
 mod process;
 mod reaper;

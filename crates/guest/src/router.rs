@@ -18,6 +18,7 @@ pub(crate) async fn route(context: Arc<Context>, request: Request) -> Response {
             answers::status(StatusCode::NO_CONTENT)
         }
         (&Method::GET, "/envs") => answers::json(StatusCode::OK, &context.settings().env_vars),
+        (&Method::GET, "/metrics") => metrics(context).await,
         (&Method::POST, INIT_PATH) => init(&context, request).await,
         (_, files::FILES_PATH | files::COMPOSE_PATH) => files::handle(&context, request).await,
         (_, path) => match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
@@ -27,6 +28,13 @@ pub(crate) async fn route(context: Arc<Context>, request: Request) -> Response {
             Some(("process.Process", method)) => process::serve(context, method, request).await,
             _ => answers::error(StatusCode::NOT_FOUND, &format!("{path} does not exist")),
         },
+    }
+}
+
+async fn metrics(context: Arc<Context>) -> Response {
+    match tokio::task::spawn_blocking(move || context.metrics()).await {
+        Ok(metrics) => answers::json(StatusCode::OK, &metrics),
+        Err(error) => answers::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
 
