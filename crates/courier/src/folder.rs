@@ -55,7 +55,8 @@ impl Folder {
         std::fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&self.0).with_context(
             || {
                 format!(
-                    "the data folder {} cannot be made; name another with --data DIR",
+                    "the data folder {} cannot be made or reached: let this user pass through \
+                     every folder above it, or name another with --data DIR",
                     self.0.display()
                 )
             },

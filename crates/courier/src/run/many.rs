@@ -1,6 +1,6 @@
 //! Several runs side by side, each in a sandbox of its own, told in the order of the files.
 
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use courier_client::execution::Stdin;
 use futures_util::{Stream, StreamExt as _};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
 
 use super::job::{self, Finished, Output, Program, Shared};
 use super::report::Report;
@@ -104,15 +104,17 @@ async fn all(
                 continue;
             }
             Ok((name, Finished::Report(report))) => {
-                if let Err(error) = told(shared, &name, &report, (tell, &progress)).await {
-                    progress.suspend(|| eprintln!("{}", exit::describe(&error)));
+                if let Err(error) = told(shared, &name, &report, (tell, &progress)) {
+                    if !is_broken_pipe(&error) {
+                        eprint_above(&progress, &exit::describe(&error));
+                    }
                     shared.interrupt.raise(exit::NO_READER);
                     stopped = Some(exit::NO_READER);
                 }
                 report.exit_code()
             }
             Err(error) => {
-                progress.suspend(|| eprintln!("{}", exit::describe(&error)));
+                eprint_above(&progress, &exit::describe(&error));
                 exit::OURS
             }
         };
@@ -125,28 +127,44 @@ async fn all(
     Ok(ExitCode::from(stopped.unwrap_or(code)))
 }
 
-async fn told(
+/// Tells one result, above the progress line.
+fn told(
     shared: &Shared,
     name: &str,
     report: &Report,
     (tell, progress): (Tell, &ProgressBar),
 ) -> anyhow::Result<()> {
-    let mut stdout = tokio::io::stdout();
-    if tell == Tell::Json {
-        let mut line = serde_json::to_vec(&report.json(&shared.bounds))?;
-        line.push(b'\n');
-        stdout.write_all(&line).await?;
-        return Ok(stdout.flush().await?);
-    }
-    let end = report
-        .reason(&shared.bounds)
-        .unwrap_or_else(|| format!("exit {}", report.outcome.exit_code.unwrap_or_default()));
-    progress.suspend(|| eprintln!("==> {name}: {end}"));
-    stdout.write_all(&report.kept.stdout).await?;
-    stdout.flush().await?;
-    let mut stderr = tokio::io::stderr();
-    stderr.write_all(&report.kept.stderr).await?;
-    Ok(stderr.flush().await?)
+    let json;
+    let (heading, stdout, stderr): (_, &[u8], &[u8]) = match tell {
+        Tell::Json => {
+            json = format!("{}\n", serde_json::to_string(&report.json(&shared.bounds))?);
+            (String::new(), json.as_bytes(), &[])
+        }
+        Tell::Text => {
+            let end = report.reason(&shared.bounds).unwrap_or_else(|| {
+                format!("exit {}", report.outcome.exit_code.unwrap_or_default())
+            });
+            (format!("==> {name}: {end}\n"), &report.kept.stdout, &report.kept.stderr)
+        }
+    };
+    let write = || {
+        let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+        err.write_all(heading.as_bytes())?;
+        out.write_all(stdout)?;
+        out.flush()?;
+        err.write_all(stderr)
+    };
+    // A slow reader holds this thread up, and no other.
+    tokio::task::block_in_place(|| progress.suspend(write)).context("the output cannot be written")
+}
+
+/// True where nobody reads our output any more, which is no news to who stopped reading.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
+}
+
+fn eprint_above(progress: &ProgressBar, line: &str) {
+    progress.suspend(|| eprintln!("{line}"));
 }
 
 /// A line on standard error, where that is a terminal.
