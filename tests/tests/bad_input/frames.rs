@@ -120,7 +120,7 @@ pub(crate) fn a_stream_that_never_comes_costs_nobody_anything(world: &World) {
 
 pub(crate) fn an_unknown_method_type_or_codec_is_an_error(world: &World) {
     let sandbox = world.server.sandbox(120);
-    sandbox.call("process.Process/Explode", &json!({})).assert_status(404);
+    sandbox.call("process.Process/Explode", &json!({})).assert_status(501);
     let get = sandbox.request("GET", "/process.Process/List").send(world.server.address);
     assert!(matches!(get.status, 404 | 405 | 415), "{}", get.status);
     for kind in ["text/html", "application/connect+yaml", "application/json; charset=utf-7", ""] {
