@@ -62,6 +62,7 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
 fn examine(config: &Config) -> Report {
     let host = Host::this();
     let mut checks = kernel::checks(&host);
+    checks.push(kernel::making_namespaces());
     checks.extend(software::checks(&host));
     checks.extend(ours::checks(config));
     Report::of(checks)

@@ -1,5 +1,7 @@
 //! Checks of what the kernel gives.
 
+use std::process::Command;
+
 use super::check::Check;
 use super::host::Host;
 
@@ -77,13 +79,42 @@ fn cgroups(host: &Host) -> Check {
     )
 }
 
+/// The isolation makes its user namespace when it has hardly any capability left, so what is
+/// forbidden to ordinary users is forbidden to it.
 fn user_namespaces(host: &Host) -> Check {
     const NAME: &str = "user namespaces";
+    for (setting, bad, good) in [
+        ("kernel/unprivileged_userns_clone", 0, 1),
+        ("kernel/apparmor_restrict_unprivileged_userns", 1, 0),
+    ] {
+        if host.number(&format!("proc/sys/{setting}")) == Some(bad) {
+            let name = setting.replace('/', ".");
+            return Check::missing(NAME, format!("are for root only: {name} is {bad}"))
+                .mended_by([format!("sysctl -w {name}={good}")]);
+        }
+    }
     match host.number("proc/sys/user/max_user_namespaces") {
         Some(0) => Check::missing(NAME, "are switched off")
             .mended_by(["sysctl -w user.max_user_namespaces=15000"]),
         Some(most) => Check::good(NAME, format!("up to {most}")),
         None => Check::missing(NAME, "are not in this kernel (CONFIG_USER_NS)"),
+    }
+}
+
+/// Whether one can really be made: inside another container, or a changed root, it may not be.
+pub(crate) fn making_namespaces() -> Check {
+    const NAME: &str = "a namespace";
+    let made = Command::new("unshare").args(["--user", "--", "true"]).output();
+    match made {
+        Ok(output) if output.status.success() => Check::good(NAME, "can be made"),
+        Ok(output) => Check::missing(
+            NAME,
+            format!(
+                "cannot be made here; is this inside a container? ({})",
+                String::from_utf8_lossy(&output.stderr).trim()
+            ),
+        ),
+        Err(error) => Check::advice(NAME, format!("was not tried: unshare does not run: {error}")),
     }
 }
 
@@ -176,6 +207,10 @@ pub(crate) mod tests {
     fn what_a_hardened_kernel_forbids_is_told() {
         let off = [("proc/sys/user/max_user_namespaces", "0\n")];
         assert_eq!(verdict(user_namespaces, &off).0, Verdict::Missing);
+        let most = ("proc/sys/user/max_user_namespaces", "9\n");
+        let restricted = ("proc/sys/kernel/unprivileged_userns_clone", "0\n");
+        assert_eq!(verdict(user_namespaces, &[most]).0, Verdict::Good);
+        assert_eq!(verdict(user_namespaces, &[most, restricted]).0, Verdict::Missing);
         let scope = |value| verdict(tracing, &[("proc/sys/kernel/yama/ptrace_scope", value)]).0;
         assert_eq!((scope("1\n"), scope("2\n")), (Verdict::Good, Verdict::Missing));
     }

@@ -9,12 +9,13 @@ use crate::config::Config;
 
 /// Lists what the launcher's next start would remove; fails when there is anything.
 pub(super) async fn report(config: &Config, form: super::Form) -> anyhow::Result<ExitCode> {
-    let found = courier_driver::leaks::find_leaks(&config.launcher_dir).await.with_context(|| {
-        format!(
-            "cannot look for leaks of {}: run this as the user that runs the launcher (root)",
-            config.launcher_dir.display()
-        )
-    })?;
+    let found =
+        courier_driver::leaks::find_leaks(&config.launcher_dir).await.with_context(|| {
+            format!(
+                "cannot look for leaks of {}: run this as the user that runs the launcher (root)",
+                config.launcher_dir.display()
+            )
+        })?;
     let leaks: Vec<String> = found.iter().map(ToString::to_string).collect();
     match form {
         super::Form::Json => println!("{}", serde_json::json!({ "leaks": leaks })),
