@@ -15,8 +15,10 @@ mod reaper;
 mod router;
 mod rpc;
 mod server;
+mod sudo;
 mod user;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -28,6 +30,10 @@ use user::Accounts;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    if arguments.next().is_some_and(|name| sudo::is_name(&name)) {
+        return sudo::run(arguments);
+    }
     match daemon() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -59,11 +65,19 @@ fn daemon() -> anyhow::Result<()> {
     let context = Arc::new(Context::new(Accounts::default()).with_path(path));
     if own.is_init() {
         prepare_sandbox();
+        runtime.spawn(serve_sudo(Arc::clone(&context)));
     }
     let served = runtime.block_on(server::serve(context, stdin));
     // Blocking tasks may hang on a device or a pipe; the end does not wait for them.
     runtime.shutdown_background();
     Ok(served?)
+}
+
+/// A sandbox without sudo is better than none.
+async fn serve_sudo(context: Arc<Context>) {
+    if let Err(error) = sudo::serve(context, Path::new(sudo::SOCKET)).await {
+        http::tell(&error);
+    }
 }
 
 /// What an image cannot bring along, because it is mounted over.

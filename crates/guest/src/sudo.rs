@@ -9,10 +9,38 @@
 //!                request ▶  signals ▶        ◀ exit code, or signal
 //! ```
 //!
-//! Whom the daemon obeys is decided by `SO_PEERCRED` and its own reading of the accounts: root, and
-//! members of the group `sudo`. Nothing that the client says of its caller is believed.
+//! Whom the daemon obeys is decided by the kernel: the socket belongs to root and the group `sudo`,
+//! and nobody else can connect. What a client says of its caller makes for names and variables, which
+//! somebody who may be root could choose anyway.
 //!
 //! The command is in a session of its own. Where its streams are a terminal, they work, but it is not
 //! the command's controlling terminal: that belongs to the caller's session, and a terminal has one
 //! session. So a shell says that it has no job control, and Ctrl-C reaches the command through the
 //! client, which passes signals on. A command whose client died gets one SIGHUP.
+
+mod client;
+mod environment;
+mod options;
+mod plan;
+mod request;
+mod server;
+mod signals;
+mod text;
+mod wire;
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+pub(crate) use client::run;
+pub(crate) use server::serve;
+
+/// Where the daemon listens for clients.
+pub(crate) const SOCKET: &str = "/run/courier-guest.sock";
+
+/// The group whose members may run commands as anybody.
+const SUDOERS: &str = "sudo";
+
+/// Whether a program that was started under this name is to be `sudo`.
+pub(crate) fn is_name(argv0: &OsStr) -> bool {
+    Path::new(argv0).file_name() == Some(OsStr::new("sudo"))
+}
