@@ -1,27 +1,27 @@
-//! From a plan to a process: the only unsafe code of the daemon.
+//! From a plan to a process.
 //!
-//! Between `fork` and `exec` the child makes plain system calls only, on values that the parent
-//! prepared: it neither allocates nor locks.
+//! Everything that needs memory or may fail for the caller's reasons is done here, in the parent;
+//! what remains between `clone` and `exec` is in [`child`].
 
-#![expect(unsafe_code, reason = "what happens between fork and exec has no safe interface")]
+mod child;
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{Gid, Pid, Uid};
 
 use crate::user::User;
+use child::{Credentials, Destination, Image};
 
-/// What the kernel's killer of processes adds to a command's score, as in envd: commands go first,
-/// the daemon last.
-const OOM_SCORE_ADJ: &[u8] = b"100";
+/// Where programs are looked for when the environment has no `PATH`.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The first descriptor that is none of standard input, output and error.
+const FIRST_FREE: i32 = 3;
 
 /// A process to be started: all is decided.
 #[derive(Debug)]
@@ -53,87 +53,79 @@ pub(crate) enum Cwd<'a> {
     Opened(OwnedFd),
 }
 
-/// A working directory, ready for use between `fork` and `exec`.
-enum Destination {
-    Path(CString),
-    Opened(OwnedFd),
-}
-
-/// Starts it in a session of its own. Call this under the reaper's lock.
+/// Starts it in a session of its own. Call this under the reaper's lock, which reaps what could not
+/// be started, too.
 ///
 /// # Errors
 /// The kernel's answer: the program or directory is missing, not permitted, a limit is reached.
 pub(crate) fn launch<S: AsRef<OsStr>>(launch: Launch<'_, S>) -> io::Result<Pid> {
-    let [stdin, stdout, stderr] = launch.stdio;
-    let mut command = Command::new(launch.program);
-    command.args(launch.args).env_clear().envs(launch.env);
-    command.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
-    if let Some(argv0) = launch.argv0 {
-        command.arg0(argv0);
+    let program = launch.program.as_ref();
+    let argv0 = launch.argv0.map_or(program, AsRef::as_ref);
+    let mut args = vec![CString::new(argv0.as_bytes())?];
+    for arg in launch.args {
+        args.push(CString::new(arg.as_ref().as_bytes())?);
     }
-    let cwd = match launch.cwd {
-        Cwd::Path(path) => Destination::Path(CString::new(path.as_os_str().as_bytes())?),
-        Cwd::Opened(directory) => Destination::Opened(directory),
+    let mut env = Vec::with_capacity(launch.env.len());
+    for (name, value) in launch.env {
+        env.push(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())?);
+    }
+    let mut stdio = Vec::with_capacity(launch.stdio.len());
+    for fd in launch.stdio {
+        // The child moves them to 0, 1 and 2, which must not overwrite one that comes later.
+        let clear = fd.as_raw_fd() >= FIRST_FREE;
+        stdio.push(if clear { fd } else { rustix::io::fcntl_dupfd_cloexec(fd, FIRST_FREE)? });
+    }
+    let user = launch.user;
+    let credentials = Credentials {
+        uid: Uid::from_raw(user.uid),
+        gid: Gid::from_raw(user.gid),
+        groups: user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect(),
     };
-    let groups: Vec<Gid> = launch.user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    let (uid, gid) = (Uid::from_raw(launch.user.uid), Gid::from_raw(launch.user.gid));
-    let terminal = launch.terminal;
-    let prepare = move || {
-        rustix::process::setsid()?;
-        if let Some(terminal) = &terminal {
-            rustix::process::ioctl_tiocsctty(terminal)?;
-        }
-        raise_oom_score();
-        keep_only_stdio();
-        if let Destination::Opened(directory) = &cwd {
-            rustix::process::fchdir(directory)?;
-        }
-        become_user(uid, gid, &groups)?;
-        if let Destination::Path(path) = &cwd {
-            rustix::process::chdir(path)?;
-        }
-        Ok(())
+    let image = Image {
+        programs: candidates(program, launch.env)?,
+        args,
+        env,
+        cwd: match launch.cwd {
+            Cwd::Path(path) => Destination::Path(CString::new(path.as_os_str().as_bytes())?),
+            Cwd::Opened(directory) => Destination::Opened(directory),
+        },
+        credentials,
+        stdio,
+        terminal: launch.terminal,
     };
-    // SAFETY: `prepare` only makes system calls, with arguments allocated before the fork; rustix
-    // issues them directly, so no lock of the C library is involved.
-    unsafe { command.pre_exec(prepare) };
-    let child = command.spawn()?;
-    // Dropping `Child` neither kills nor waits: the reaper waits.
-    Pid::from_raw(child.id().cast_signed())
-        .ok_or_else(|| io::Error::other("the kernel gave the process id 0"))
+    child::start(&image)
 }
 
-/// Gives the calling thread, which after a fork is the process, the rights of a user.
-fn become_user(uid: Uid, gid: Gid, groups: &[Gid]) -> io::Result<()> {
-    if rustix::process::geteuid().is_root() {
-        rustix::thread::set_thread_groups(groups)?;
-        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-        rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-        return Ok(());
+/// The files that the program may be, in the order in which `execvp` tries them.
+fn candidates(program: &OsStr, env: &BTreeMap<OsString, OsString>) -> io::Result<Vec<CString>> {
+    let program = program.as_bytes();
+    if program.is_empty() {
+        return Err(io::ErrorKind::NotFound.into());
     }
-    // A daemon without rights (in tests) can only start processes of its own user.
-    if rustix::process::geteuid() == uid {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::PermissionDenied.into())
+    if program.contains(&b'/') {
+        return Ok(vec![CString::new(program)?]);
     }
+    let path = env.get(OsStr::new("PATH")).map_or(DEFAULT_PATH.as_bytes(), |path| path.as_bytes());
+    let mut files = Vec::new();
+    for directory in path.split(|byte| *byte == b':') {
+        // An empty entry is the working directory.
+        let directory = if directory.is_empty() { b"." } else { directory };
+        files.push(CString::new([directory, b"/", program].concat())?);
+    }
+    Ok(files)
 }
 
-/// Has `exec` close everything but standard input, output and error. All our descriptors close
-/// themselves; this is for those that whoever started the daemon left open.
-fn keep_only_stdio() {
-    const FIRST: libc::c_uint = 3;
-    // SAFETY: the call takes three numbers and touches no memory of ours; a kernel that does not
-    // know it says so, which changes nothing.
-    unsafe {
-        libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Best effort: not every kernel lets us.
-fn raise_oom_score() {
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    if let Ok(file) = rustix::fs::open(c"/proc/self/oom_score_adj", flags, Mode::empty()) {
-        let _refused = rustix::io::write(&file, OOM_SCORE_ADJ);
+    #[test]
+    fn a_bare_name_is_looked_for_in_the_commands_own_path() {
+        let env = BTreeMap::from([("PATH".into(), "/a::/b/c".into())]);
+        let files = candidates(OsStr::new("ls"), &env).unwrap();
+        let files: Vec<&str> = files.iter().map(|file| file.to_str().unwrap()).collect();
+        assert_eq!(files, ["/a/ls", "./ls", "/b/c/ls"]);
+        assert_eq!(candidates(OsStr::new("./x"), &env).unwrap(), [c"./x".to_owned()]);
+        assert!(candidates(OsStr::new(""), &env).is_err());
     }
 }
