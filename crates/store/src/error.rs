@@ -84,3 +84,18 @@ pub enum StoreError {
         name: String,
     },
 }
+
+/// SQLite's primary result codes of a disk that fails, and of one that is full.
+const DISK_CODES: [i64; 2] = [10, 13];
+/// The primary code within an extended one.
+const PRIMARY_CODE: i64 = 0xff;
+
+impl StoreError {
+    /// True when the disk under the database is full or failing.
+    #[must_use]
+    pub fn is_disk_trouble(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        let code = error.code().and_then(|code| code.parse::<i64>().ok());
+        code.is_some_and(|code| DISK_CODES.contains(&(code & PRIMARY_CODE)))
+    }
+}

@@ -100,6 +100,10 @@ impl ApiError {
     /// Our own failure: its chain goes to the log, not to the client.
     pub(crate) fn internal(error: &(dyn Error + 'static)) -> Self {
         tracing::error!(error = chain(error), "a request failed");
+        if is_disk_trouble(error) {
+            let message = "the disk of the server's data folder is full or failing: free some space";
+            return Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", message);
+        }
         let message = "the server failed; its log says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
@@ -122,6 +126,18 @@ impl ApiError {
             error_code: Some(self.name.to_owned()),
         }
     }
+}
+
+/// True when the database's disk is at the bottom of an error.
+fn is_disk_trouble(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<StoreError>().is_some_and(StoreError::is_disk_trouble) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// An error and its sources, in one line.
