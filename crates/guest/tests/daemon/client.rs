@@ -148,6 +148,24 @@ impl Client {
         }
     }
 
+    /// Calls a method that takes a stream; `body` is all its envelopes.
+    pub(crate) async fn client_stream(&self, method: &str, body: Vec<u8>) -> Vec<Envelope> {
+        let content = ContentType { codec: self.codec, shape: Shape::Stream };
+        let request = Request::post(format!("http://guest/process.Process/{method}"))
+            .header("content-type", content.as_str())
+            .body(Full::new(body.into()))
+            .expect("a request");
+        let response = self.send(request).await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK);
+        let mut parser = EnvelopeParser::of_response();
+        parser.push(&soon(response.collect()).await.expect("a body").to_bytes());
+        let mut seen = Vec::new();
+        while let Some(envelope) = parser.next_envelope().expect("envelopes") {
+            seen.push(envelope);
+        }
+        seen
+    }
+
     pub(crate) async fn start(&self, request: &StartRequest) -> Events {
         self.stream("Start", request, &[]).await
     }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use courier_protocol::envd::connect::{Code, Codec};
+use courier_protocol::envd::connect::{Code, Codec, Envelope, encode_envelope};
 use courier_protocol::envd::process::{
     CloseStdinRequest, ConnectRequest, Empty, ListRequest, ListResponse, ProcessConfig,
     ProcessInput, ProcessSelector, Pty, PtySize, SendInputRequest, SendSignalRequest, Signal,
-    StartRequest, UpdateRequest,
+    StartRequest, StreamInputData, StreamInputRequest, StreamInputStart, UpdateRequest,
 };
 
 use crate::client::{Client, Daemon, pid, shell, soon};
@@ -64,6 +64,39 @@ async fn input_reaches_the_command_and_closing_it_is_its_end() {
     assert_eq!((seen.text().as_str(), seen.exit_code), ("hello wörld", Some(0)));
     let null = StartRequest { stdin: Some(false), ..shell("cat; echo done") };
     assert_eq!(client.start(&null).await.rest().await.text(), "done\n");
+}
+
+#[tokio::test]
+async fn input_can_be_streamed_and_a_stream_that_breaks_the_protocol_is_refused() {
+    let daemon = Daemon::start().await;
+    let client = daemon.client();
+    let mut events = client.shell("head -c 200000 | wc -c").await;
+    let of = events.started().await;
+    let start = StreamInputRequest {
+        start: Some(StreamInputStart { process: pid(of) }),
+        ..StreamInputRequest::default()
+    };
+    let piece = ProcessInput { stdin: Some(vec![b'x'; 100_000]), pty: None };
+    let data = StreamInputRequest {
+        data: Some(StreamInputData { input: Some(piece) }),
+        ..StreamInputRequest::default()
+    };
+    let envelope = |message| encode_envelope(Codec::Json, message).to_vec();
+    let body = [envelope(&start), envelope(&data), envelope(&data)].concat();
+    let answer = client.client_stream("StreamInput", body).await;
+    assert_eq!(answer.last(), Some(&Envelope::End(Ok(()))), "{answer:?}");
+    assert_eq!(events.rest().await.text().trim(), "200000");
+    let headless = client.client_stream("StreamInput", envelope(&data)).await;
+    let cut = client.client_stream("StreamInput", vec![0, 0, 0, 0, 9, b'{']).await;
+    let liar = client.client_stream("StreamInput", vec![0, 255, 255, 255, 255]).await;
+    for (answer, expected) in [
+        (headless, Code::InvalidArgument),
+        (cut, Code::InvalidArgument),
+        (liar, Code::ResourceExhausted),
+    ] {
+        let [Envelope::End(Err(error))] = answer.as_slice() else { panic!("{answer:?}") };
+        assert_eq!(error.code, expected);
+    }
 }
 
 #[tokio::test]
