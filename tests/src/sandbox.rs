@@ -199,6 +199,13 @@ impl<'a> Sandbox<'a> {
         self.server.call("GET", &format!("/sandboxes/{}", self.id), None)
     }
 
+    /// Asks the server about it, alive or ended, by the product's own API.
+    #[track_caller]
+    #[must_use]
+    pub fn v1(&self) -> Whole {
+        self.server.call("GET", &format!("/v1/sandboxes/{}", self.id), None)
+    }
+
     /// Kills it; panics unless it was there.
     #[track_caller]
     pub fn kill(&self) {

@@ -57,7 +57,6 @@ pub(crate) fn a_frame_that_lies_about_its_length_is_an_error(world: &World) {
         vec![0],
         vec![0, 0, 0],
         Vec::new(),
-        [frame(0, &start()), frame(0, &start())].concat(),
     ] {
         assert_refused(world, &sandbox, STREAM, body);
     }

@@ -111,13 +111,16 @@ pub(crate) fn a_full_disk_is_told_and_nothing_is_lost(world: &World) {
     let message = answer.json()["message"].as_str().unwrap_or_default().to_lowercase();
     assert!(
         message.contains("free") || message.contains("space") || message.contains("full"),
-        "{message}"
+        "{message}\n{}",
+        server.log()
     );
     // What runs goes on, and what it writes beyond the disk is its own error.
-    assert_eq!(survivor.read("before.txt").text(), "before");
+    let kept = survivor.read("before.txt").text();
+    assert_eq!(kept, "before", "{}\n{}", survivor.v1().text(), server.log());
     std::fs::remove_file(&filler).expect("it is ours");
     let answer = server.call("POST", "/v2/sandboxes", Some(&body));
-    let next = Sandbox::from_answer(&server, answer.assert_status(201));
+    assert_eq!(answer.status, 201, "{}\n{}", answer.text(), server.log());
+    let next = Sandbox::from_answer(&server, &answer);
     assert_eq!(next.sh("echo alive").out(), "alive");
     next.kill();
     survivor.kill();
