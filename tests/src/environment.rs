@@ -11,7 +11,7 @@ pub struct Environment {
     pub templates: PathBuf,
     /// Folder with the official SDKs: `node_modules` and `python`.
     pub sdk: PathBuf,
-    /// Folder for data folders and other files of tests.
+    /// Folder for data folders and other files of this run's tests.
     pub scratch: PathBuf,
     /// How many sandboxes the soak makes.
     pub soak_count: u32,
@@ -42,7 +42,7 @@ impl Environment {
         let environment = Self {
             templates: folder("COURIER_TEMPLATES", shared.join("templates")),
             sdk: folder("COURIER_SDK", target.join("sdk")),
-            scratch: shared.join("scratch"),
+            scratch: shared.join("scratch").join(std::process::id().to_string()),
             soak_count: variable_value("COURIER_SOAK_COUNT")
                 .map_or(SOAK_COUNT, |text| text.parse().expect("COURIER_SOAK_COUNT is a number")),
             sources: Path::new(env!("CARGO_MANIFEST_DIR")).to_owned(),

@@ -43,6 +43,8 @@ where
     let outcome = libtest_mimic::run(&arguments, trials);
     drop(world);
     host::end_launchers_below(&scratch);
+    // Every test's own folder is gone by now; what is left in it is a failure's, to be looked at.
+    drop(std::fs::remove_dir(&scratch));
     if outcome.has_failed() {
         return outcome.exit_code();
     }

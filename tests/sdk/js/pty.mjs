@@ -41,7 +41,8 @@ test('a terminal has the size that was asked for, also after a resize', async ()
 
 test('control-C interrupts what runs and leaves the shell', async () => {
   const terminal = await open()
-  await terminal.type('echo be""gun; sleep 60\n')
+  // What has written is in the foreground, so that the key reaches it and not the shell before it.
+  await terminal.type(`python3 -c "print('be' + 'gun', flush=True); import time; time.sleep(60)"\n`)
   await terminal.shows('begun')
   await terminal.type('\x03')
   await terminal.type('echo still-$((40 + 2))\n')
