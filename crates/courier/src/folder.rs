@@ -2,11 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 use serde::{Deserialize, Serialize};
 
 /// Mode of the data folder: the launcher, which has no right to pass over modes, must get through;
@@ -114,9 +116,15 @@ impl Folder {
             return Ok(None);
         };
         // Only a server that was killed leaves the file, so a starting one does not meet this lock.
-        let Ok(lock) = File::open(self.lock_file()) else { return Ok(None) };
-        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
-            return Ok(None);
+        match open_plain(OpenOptions::new().read(true), &self.lock_file()) {
+            Ok(lock) => {
+                if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
+                    return Ok(None);
+                }
+            }
+            // Another user's: whoever asks it will see whether it answers.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            Err(_no_lock) => return Ok(None),
         }
         let info = serde_json::from_str(&text)
             .with_context(|| format!("{} was not written by a server", path.display()))?;
@@ -148,6 +156,8 @@ impl Folder {
                 pid.trim()
             );
         }
+        // Whoever can open it can lock it, and so keep a server from starting.
+        file.set_permissions(std::fs::Permissions::from_mode(PRIVATE_MODE))?;
         file.set_len(0)?;
         file.rewind()?;
         writeln!(file, "{}", std::process::id())?;
@@ -159,13 +169,26 @@ impl Folder {
 /// file with the flag to create it (`fs.protected_regular`), even to root; hence two steps.
 fn open_or_create(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(PUBLIC_MODE);
-    match options.open(path) {
+    options.read(true).write(true).mode(PRIVATE_MODE);
+    match open_plain(&mut options, path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             options.create_new(true).open(path)
         }
         opened => opened,
     }
+}
+
+/// Opens a file of the data folder, where root meets what an unprivileged server left: only a plain
+/// file with one name. A link would lead root to a file that is somebody else's, a pipe would hold
+/// it up.
+fn open_plain(options: &mut OpenOptions, path: &Path) -> std::io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
+    let found = file.metadata()?;
+    if found.is_file() && found.nlink() == 1 {
+        return Ok(file);
+    }
+    Err(std::io::Error::other("it is no plain file with one name; remove it"))
 }
 
 /// Holds a data folder for one server; lets go when dropped.
@@ -215,9 +238,13 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 fn write_atomically(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
     let draft = path.with_extension("new");
     let write = || -> std::io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&draft)?;
-        // Whatever the umask, and whoever left a draft with another mode.
+        // Whatever has the draft's name is not written through: it may be a link.
+        match std::fs::remove_file(&draft) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _gone => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+        // Whatever the umask.
         file.set_permissions(std::fs::Permissions::from_mode(mode))?;
         file.write_all(content)?;
         file.sync_all()?;
@@ -228,7 +255,7 @@ fn write_atomically(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()
 
 /// Reads a small text file; `None` when it is not there.
 pub(crate) fn read_small(path: &Path) -> std::io::Result<Option<String>> {
-    let file = match File::open(path) {
+    let file = match open_plain(OpenOptions::new().read(true), path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -266,6 +293,29 @@ mod tests {
         drop(lock);
         std::fs::rename(dir.path().join("copy"), dir.path().join("server.json")).unwrap();
         assert_eq!(folder.running_server().unwrap(), None);
+    }
+
+    #[test]
+    fn a_link_or_pipe_in_the_place_of_a_file_is_neither_followed_nor_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let theirs = dir.path().join("theirs");
+        std::fs::write(&theirs, "untouched").unwrap();
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let folder = Folder::new(&data);
+        for name in [LOCK, KEY, "api-key.new"] {
+            std::os::unix::fs::symlink(&theirs, data.join(name)).unwrap();
+        }
+        assert!(folder.lock().is_err());
+        assert!(folder.read_api_key().is_err());
+        write_private(&folder.api_key(), b"e2b_00").unwrap();
+        std::fs::remove_file(data.join(LOCK)).unwrap();
+        std::fs::hard_link(&theirs, data.join(LOCK)).unwrap();
+        assert!(folder.lock().is_err());
+        assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "untouched");
+        let pipe = data.join(INFO);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        assert!(folder.running_server().is_err());
     }
 
     #[test]
