@@ -5,6 +5,7 @@ mod ca;
 mod dispatch;
 mod domain;
 mod listen;
+mod patience;
 mod root;
 mod setup;
 

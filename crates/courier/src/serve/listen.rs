@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::patience::Patience;
+
 /// Connections at once over all listeners. Each costs about 100 KiB at worst; SDKs keep a handful
 /// per sandbox.
 const MAX_CONNECTIONS: usize = 4096;
@@ -225,7 +227,8 @@ where
         .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
-    let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let stream = TokioIo::new(Patience::new(stream, HEADER_TIMEOUT));
+    let connection = server.serve_connection_with_upgrades(stream, service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         outcome = connection.as_mut() => Some(outcome),
@@ -314,6 +317,20 @@ mod tests {
         running.stop.send_replace(true);
         tokio::time::timeout(PATIENCE, running.serving).await.unwrap().unwrap();
         assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_say_what_it_wants_is_hung_up_on() {
+        for beginning in ["", "P", "PRI * HTTP/2.0\r\n", "PRI", "GET / HTTP/1.1\r\n"] {
+            let (mut client, server) = tokio::io::duplex(1024);
+            let (_stop, told) = watch::channel(false);
+            let how = Stop { told, grace: GRACE };
+            let serving = tokio::spawn(http(server, service(Arc::default()), how));
+            client.write_all(beginning.as_bytes()).await.unwrap();
+            // The clock goes forward by itself while nothing happens.
+            let ended = tokio::time::timeout(2 * HEADER_TIMEOUT, serving).await;
+            assert!(ended.is_ok(), "{beginning:?} held its connection");
+        }
     }
 
     #[tokio::test]
