@@ -256,6 +256,23 @@ fn a_second_server_on_the_same_data_folder_refuses_to_start(world: &World) {
     assert!((200..300).contains(&health.status), "the first is untouched");
 }
 
+fn an_execution_in_flight_is_finished_before_the_server_ends(world: &World) {
+    let server = &world.server;
+    let body = json!({"language": "bash", "code": "sleep 2; echo done"});
+    std::thread::scope(|scope| {
+        let executing = scope.spawn(|| server.call("POST", "/v1/executions", Some(&body)));
+        wait::until("it runs", NOTICED, || match server.running().len() {
+            1 => Ok(()),
+            count => Err(format!("{count} run")),
+        });
+        server.terminate();
+        let answer = executing.join().expect("no panic");
+        assert_eq!(answer.assert_status(200).json()["stdout"]["text"], "done\n");
+    });
+    server.restart();
+    assert_eq!(server.running(), Vec::<String>::new());
+}
+
 fn nothing_that_nobody_owns_is_found_after_a_clean_stop(world: &World) {
     let sandbox = world.server.sandbox(60);
     sandbox.kill();
@@ -276,6 +293,7 @@ fn main() -> ExitCode {
             a_request_in_flight_is_cut_off_when_its_sandbox_is_killed,
             kill_works_while_the_sandbox_is_being_made,
             a_second_server_on_the_same_data_folder_refuses_to_start,
+            an_execution_in_flight_is_finished_before_the_server_ends,
             nothing_that_nobody_owns_is_found_after_a_clean_stop,
         ],
     )

@@ -156,6 +156,7 @@ fn main() -> ExitCode {
             exhaustion::a_disk_filler_ends_at_the_limit_of_the_disk,
             exhaustion::an_output_flood_is_cut_with_a_flag_and_costs_the_server_little,
             exhaustion::a_program_that_opens_files_without_end_ends_at_the_limit,
+            exhaustion::a_program_that_spins_on_every_core_gets_only_its_share,
             exhaustion::a_program_that_never_ends_is_ended_by_its_timeout,
             sabotage::deleting_everything_hurts_only_that_sandbox,
             sabotage::killing_everything_inside_hurts_only_that_sandbox,

@@ -121,8 +121,8 @@ fn who_is_not_in_the_group_may_not(world: &World) {
 fn control_c_ends_the_command_and_the_script_around_it(world: &World) {
     let script = format!(
         "cat > /tmp/press.py <<'END'{CONTROL_C}END
-        python3 /tmp/press.py sudo sh -c 'echo ready; sleep 50'; echo $?
-        python3 /tmp/press.py bash -c 'sudo sh -c \"echo ready; sleep 50\"; touch /tmp/on'; echo $?
+        python3 /tmp/press.py sudo sh -c 'echo ready; exec sleep 50'; echo $?
+        python3 /tmp/press.py bash -c 'sudo sh -c \"echo ready; exec sleep 50\"; touch /tmp/on'; echo $?
         ls /tmp/on 2>/dev/null; pgrep sleep; true"
     );
     assert_eq!(world.lines(&script), ["130", "130"]);

@@ -99,6 +99,26 @@ pub(crate) fn a_program_that_opens_files_without_end_ends_at_the_limit(world: &W
     assert!(text(&answer).contains("Too many open files"), "{answer}");
 }
 
+pub(crate) fn a_program_that_spins_on_every_core_gets_only_its_share(world: &World) {
+    let spin = |cpu_millis: u64| {
+        let body = json!({
+            "language": "bash",
+            "code": "(while :; do :; done) & (while :; do :; done) & sleep 3; kill %1 %2",
+            "limits": {"cpu_millis": cpu_millis},
+        });
+        let answer = world.server.call("POST", "/v1/executions", Some(&body));
+        let answer = answer.assert_status(200).json();
+        let used = answer["usage"]["cpu_micros"].as_f64().expect("usage is told");
+        let wall = answer["timings"]["run_ms"].as_f64().expect("timings are told");
+        used / (wall * 1000.0)
+    };
+    // The share is of the time from the start on; starting itself takes some, uncapped or not.
+    let free = spin(2_000);
+    assert!(free > 0.8, "the control: uncapped, it takes {free} cores");
+    let capped = world.beside_a_neighbour(|| spin(400));
+    assert!(capped < 0.6, "capped at 0.4 cores, it took {capped}");
+}
+
 pub(crate) fn a_program_that_never_ends_is_ended_by_its_timeout(world: &World) {
     let body = json!({
         "language": "bash", "code": "echo begun; trap '' TERM; sleep 1000", "timeout_ms": 1500,
