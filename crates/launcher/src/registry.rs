@@ -104,7 +104,7 @@ impl Registry {
             if let Err(refusal) = sandbox.wait_for_end() {
                 eprintln!("courier-launcher: {} ended before it ran: {refusal:?}", sandbox.id);
             }
-            self.forget(&sandbox.id);
+            self.forget(sandbox);
         }
     }
 
@@ -141,7 +141,7 @@ impl Registry {
         };
         let machine = sandbox.machine();
         if machine.is_err() && sandbox.is_over() && sandbox.wait_for_end().is_err() {
-            self.forget(id);
+            self.forget(&sandbox);
         }
         machine
     }
@@ -180,7 +180,7 @@ impl Registry {
         let sandbox = self.get(owner, id)?;
         sandbox.ask_to_end();
         let ended = sandbox.wait_for_end();
-        self.forget(id);
+        self.forget(&sandbox);
         // What never ran is gone as well, and whoever asked for it has been told why.
         Ok(ended.unwrap_or_else(|_never_ran| Ended {
             how: How::Requested,
@@ -203,10 +203,14 @@ impl Registry {
         (page, ids.next().is_some())
     }
 
-    fn forget(&self, id: &Name) {
+    /// Forgets a sandbox that is over: that one, and not another that has got its id since.
+    fn forget(&self, sandbox: &Arc<Sandbox>) {
         let mut state = self.lock();
-        state.sandboxes.remove(id);
-        state.ended.retain(|ended| ended != id);
+        let known = state.sandboxes.get(&sandbox.id);
+        if known.is_some_and(|(_, known)| Arc::ptr_eq(known, sandbox)) {
+            state.sandboxes.remove(&sandbox.id);
+            state.ended.retain(|ended| *ended != sandbox.id);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
