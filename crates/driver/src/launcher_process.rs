@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use tokio::time::Instant;
 const SOCKET: &str = "launcher.sock";
 /// The log of a launcher that was started here.
 const LOG: &str = "launcher.log";
+/// Mode of the launcher's directory, as in the launcher.
+const DIR_MODE: u32 = 0o755;
 /// A longer log is begun anew at the next start.
 const MAX_LOG: u64 = 1 << 20;
 /// How much of a log goes into an error.
@@ -162,7 +165,8 @@ fn own_session(command: &mut Command) {
 }
 
 fn open_log(dir: &Path) -> io::Result<(OwnedFd, u64)> {
-    std::fs::create_dir_all(dir)?;
+    // The launcher refuses a directory that others can write to, whatever the umask is here.
+    std::fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)?;
     let path = dir.join(LOG);
     let log = std::fs::File::options().append(true).create(true).open(&path)?;
     if log.metadata()?.len() > MAX_LOG {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,6 +16,12 @@ use crate::wire::Refusal;
 
 /// Free space below which no sandbox is made: neighbours and the host need room to go on.
 const MIN_FREE_BYTES: u64 = 512 << 20;
+/// Mode of the launcher's directory: its socket is for others, too.
+const DIR_MODE: u32 = 0o755;
+/// Mode of its lock.
+const PRIVATE_MODE: u32 = 0o600;
+/// What of a mode lets others change a directory.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// The launcher's directory and what the host offers.
 #[derive(Debug)]
@@ -35,8 +42,9 @@ pub(crate) struct Host {
 impl Host {
     /// Takes the directory for this process alone and removes what an earlier one left.
     pub(crate) fn open(dir: &Path, runsc: Finder) -> io::Result<Self> {
-        std::fs::create_dir_all(dir)?;
+        std::fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)?;
         let dir = dir.canonicalize()?;
+        check_ours(&dir)?;
         let lock = lock(&dir)?;
         let host = Self {
             parent: Parent::find(&dir)?,
@@ -84,9 +92,32 @@ impl Host {
     }
 }
 
+/// Refuses a directory in which another user could exchange what root uses: a formatted disk of
+/// another's making would be mounted by the host's kernel.
+fn check_ours(dir: &Path) -> io::Result<()> {
+    let meta = dir.metadata()?;
+    if meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & WRITABLE_BY_OTHERS == 0 {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!(
+            "{0} is not root's alone: stop what uses it, remove it and start again, or make it \
+             root's if you trust what is in it (chown root {0} && chmod go-w {0})",
+            dir.display()
+        ),
+    ))
+}
+
 fn lock(dir: &Path) -> io::Result<OwnedFd> {
-    let file =
-        std::fs::File::options().create(true).truncate(false).write(true).open(dir.join("lock"))?;
+    let file = std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(PRIVATE_MODE)
+        .open(dir.join("lock"))?;
+    // Whoever can open it can lock it, and so keep a launcher from starting.
+    file.set_permissions(std::fs::Permissions::from_mode(PRIVATE_MODE))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file.into()),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::new(

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -121,6 +122,29 @@ fn create(id: &str, memory_mib: u32) -> Value {
 }
 
 #[test]
+fn a_directory_that_others_could_have_prepared_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let prepare: [fn(&Path); 2] = [
+        |dir| std::os::unix::fs::chown(dir, Some(12_345), None).unwrap(),
+        |dir| fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap(),
+    ];
+    for prepared in prepare {
+        let dir = tempfile::tempdir().unwrap();
+        prepared(dir.path());
+        let output = Command::new(env!("CARGO_BIN_EXE_courier-launcher"))
+            .arg("--dir")
+            .arg(dir.path())
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && told.contains("root's alone"), "{told}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn a_connection_begins_with_a_greeting_of_the_same_version() {
     let Some(launcher) = Launcher::start() else { return };
     let client = || Client(connect(launcher.dir.path()).unwrap());
@@ -188,7 +212,8 @@ fn a_nearly_full_disk_refuses_sandboxes() {
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_owned();
-    rustix::mount::mount("none", &path, "tmpfs", MountFlags::empty(), c"size=64m").unwrap();
+    rustix::mount::mount("none", &path, "tmpfs", MountFlags::empty(), c"size=64m,mode=755")
+        .unwrap();
     let launcher = Launcher::start_in(dir).unwrap();
     let image_path = path.join("image");
     fs::write(&image_path, "image").unwrap();
