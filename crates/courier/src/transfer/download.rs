@@ -6,7 +6,11 @@ use courier_protocol::envd::filesystem::{EntryInfo, FileType};
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use super::sink::{Existing, Sink};
+use super::sink::{Existing, Sink, SinkError};
+
+/// Most entries in all listings of one transfer, what stays inside included: a guest can make them
+/// up without an end.
+const MAX_LISTED: usize = 200_000;
 
 /// What came out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,8 +59,8 @@ fn kind(entry: &EntryInfo) -> Kind {
     }
 }
 
-/// A folder level by level: each listing is as bounded as one answer, and the sink bounds the
-/// whole. Names are the guest's; the sink lets plain ones through only.
+/// A folder level by level: each listing is as bounded as one answer, all of them together by
+/// [`MAX_LISTED`]. Names are the guest's; the sink lets plain ones through only.
 async fn folder(
     guest: &GuestClient,
     path: &str,
@@ -64,6 +68,7 @@ async fn folder(
     name: &str,
     fetched: &mut Fetched,
 ) -> anyhow::Result<()> {
+    let mut listed = 0_usize;
     let mut pending = vec![(path.trim_end_matches('/').to_owned(), name.to_owned())];
     while let Some((path, name)) = pending.pop() {
         if !name.is_empty() {
@@ -74,6 +79,11 @@ async fn folder(
             .list_dir(shown, 1)
             .await
             .with_context(|| format!("{shown} cannot be listed in the sandbox"))?;
+        listed = listed.saturating_add(entries.len());
+        if listed > MAX_LISTED {
+            let limit = format!("{MAX_LISTED} files, folders and links");
+            return Err(SinkError::TooMuch { limit }.into());
+        }
         for entry in entries {
             let below = format!("{path}/{}", entry.name);
             let target =
@@ -197,6 +207,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = fetch(dir.path(), &[("deeper", FileType::Directory)]).await.unwrap_err();
         assert!(error.to_string().contains("name"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_tree_of_links_without_an_end_ends_with_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..50_000).map(|number| format!("link{number}")).collect();
+        let mut entries: Vec<(&str, FileType)> =
+            names.iter().map(|name| (name.as_str(), FileType::Symlink)).collect();
+        entries.extend([("a", FileType::Directory), ("b", FileType::Directory)]);
+        let error = fetch(dir.path(), &entries).await.unwrap_err().to_string();
+        assert!(error.contains("more than"), "{error}");
     }
 
     #[tokio::test]
