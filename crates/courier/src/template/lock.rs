@@ -1,6 +1,7 @@
 //! One build at a time in a template folder, whichever process it is in.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use rustix::io::Errno;
 
 use super::error::TemplateError;
 
+/// The lock is root's alone.
+const LOCK_MODE: u32 = 0o600;
 /// How often a lock that somebody else has is tried.
 const TRY_EVERY: Duration = Duration::from_millis(200);
 /// A build takes a minute; on a slow line some. Longer than this, somebody is stuck.
@@ -32,7 +35,11 @@ async fn take_within(templates: &Path, limit: Duration) -> Result<Lock, Template
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(LOCK_MODE)
         .open(&path)
+        .map_err(TemplateError::host("open", &path))?;
+    // Whoever can open it can lock it, and so keep root from building.
+    file.set_permissions(Permissions::from_mode(LOCK_MODE))
         .map_err(TemplateError::host("open", &path))?;
     let attempt = async {
         let mut tries = tokio::time::interval(TRY_EVERY);
