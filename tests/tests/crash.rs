@@ -178,13 +178,11 @@ fn a_sandbox_whose_processes_are_killed_on_the_host_is_reported_and_reaped(world
     for pid in host::processes_of(&sandbox.id) {
         host::kill_9(pid);
     }
-    wait::until("the server says that it is gone", NOTICED, || {
-        let status = sandbox.info().status;
-        if status == 404 { Ok(()) } else { Err(status.to_string()) }
+    wait::until("the server says that it failed", NOTICED, || {
+        let v1 = sandbox.v1().json();
+        if v1["state"] == "error" { Ok(()) } else { Err(v1.to_string()) }
     });
-    let v1 = world.server.call("GET", &format!("/v1/sandboxes/{}", sandbox.id), None);
-    let v1 = v1.assert_status(200).json();
-    assert_eq!(v1["state"], "error", "{v1}");
+    sandbox.info().assert_error(404, &sandbox.id);
     assert!(neighbour.heartbeat() < Duration::from_secs(5));
     neighbour.kill();
     world.assert_no_leaks();
@@ -259,18 +257,23 @@ fn a_second_server_on_the_same_data_folder_refuses_to_start(world: &World) {
 fn an_execution_in_flight_is_finished_before_the_server_ends(world: &World) {
     let server = &world.server;
     let body = json!({"language": "bash", "code": "sleep 2; echo done"});
+    let before = server.running();
     std::thread::scope(|scope| {
         let executing = scope.spawn(|| server.call("POST", "/v1/executions", Some(&body)));
-        wait::until("it runs", NOTICED, || match server.running().len() {
-            1 => Ok(()),
-            count => Err(format!("{count} run")),
+        wait::until("it runs", NOTICED, || {
+            let running = server.running();
+            if running.iter().any(|id| !before.contains(id)) {
+                Ok(())
+            } else {
+                Err(running.join(" "))
+            }
         });
         server.terminate();
         let answer = executing.join().expect("no panic");
         assert_eq!(answer.assert_status(200).json()["stdout"]["text"], "done\n");
     });
     server.restart();
-    assert_eq!(server.running(), Vec::<String>::new());
+    assert_eq!(server.running(), before);
 }
 
 fn nothing_that_nobody_owns_is_found_after_a_clean_stop(world: &World) {
