@@ -1,6 +1,7 @@
 //! Directory trees and files by pattern, out of a guest that may lie: every name is checked before
 //! anybody can use it as a host path, links are shown and never followed, counts are bounded.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use courier_protocol::envd::filesystem::{EntryInfo, FileType};
@@ -158,6 +159,7 @@ impl GuestClient {
         cwd: &str,
     ) -> Result<Matches, ClientError> {
         let mut found = Matches::default();
+        let mut known = HashSet::new();
         for pattern in patterns {
             let files = match self.find(pattern, cwd).await {
                 Err(error) if error.refusal() == Some(Refusal::NotFound) => Vec::new(),
@@ -167,7 +169,7 @@ impl GuestClient {
                 found.unmatched.push(pattern.as_str().to_owned());
             }
             for file in files {
-                if found.files.iter().all(|known| known.guest_path != file.guest_path) {
+                if known.insert(file.guest_path.clone()) {
                     found.files.push(file);
                 }
             }
