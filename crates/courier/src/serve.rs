@@ -9,6 +9,7 @@ mod patience;
 mod root;
 mod setup;
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -153,6 +154,8 @@ fn announce(
         (None | Some(_), None) | (None, Some(_)) => None,
     };
     let key_file = folder.api_key();
+    // What is no terminal may well be a log, which others read, and which is kept.
+    let new_key = new_key.filter(|_key| std::io::stdout().is_terminal());
     output::print(&Announcement { url, new_key, key_file: &key_file, tls }.text())
 }
 
