@@ -71,10 +71,6 @@ const RULES: &[Rule] = &[
         // Inside a sandbox, the environment is what the daemon and its sudo are about.
         allowed: &[
             "crates/courier/src/config",
-            // The daemon's own binary reads its environment where it starts, and `sudo` passes on
-            // its caller's: that is what it is for.
-            "crates/guest/src/main.rs",
-            "crates/guest/src/sudo/client.rs",
             "crates/guest/src/main.rs",
             "crates/guest/src/sudo/",
             "tests/src/environment.rs",
