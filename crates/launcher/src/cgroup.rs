@@ -195,6 +195,9 @@ impl Cgroup {
                 match fs::remove_dir(dir) {
                     Ok(()) => break,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                    Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                        return Err(error);
+                    }
                     Err(error) if Instant::now() > deadline => return Err(error),
                     Err(_busy) => {
                         kill_all(dir);

@@ -23,6 +23,17 @@ impl Name {
         }
     }
 
+    /// Checks a sandbox's id: it begins with `i`, and so is never a name that the kernel gives to a
+    /// file of a cgroup, where it names a directory (version 1 has `tasks`).
+    pub(crate) fn parse_id(text: &str) -> Result<Self, Refusal> {
+        let name = Self::parse(text)?;
+        if text.starts_with('i') {
+            Ok(name)
+        } else {
+            Err(Refusal::invalid("an id begins with i"))
+        }
+    }
+
     /// Its text.
     pub(crate) fn as_str(&self) -> &str {
         &self.0

@@ -62,18 +62,22 @@ impl Intents {
     }
 }
 
-/// Removes everything that an earlier launcher of this directory left. The caller holds the lock,
-/// so nobody else's sandboxes are there.
+/// Removes everything that an earlier launcher of this directory left; tells of how many sandboxes.
+/// What resists stays for the next start, and keeps this one from nothing. The caller holds the
+/// lock, so nobody else's sandboxes are there.
 pub(crate) fn sweep(intents: &Intents, parent: &Parent) -> io::Result<usize> {
     let mut ids = intents.ids()?;
     ids.extend(parent.children());
     ids.sort_unstable();
     ids.dedup();
+    let mut removed = 0;
     for id in &ids {
-        parent.of(id).remove()?;
-        intents.remove(id)?;
+        match parent.of(id).remove().and_then(|()| intents.remove(id)) {
+            Ok(()) => removed += 1,
+            Err(error) => eprintln!("courier-launcher: {id:?} is left over and stays: {error}"),
+        }
     }
-    Ok(ids.len())
+    Ok(removed)
 }
 
 /// Makes a directory that only its owner may look into.

@@ -252,20 +252,22 @@ impl Connection {
                 if self.shared.stop.load(Ordering::SeqCst) {
                     return Err(Refusal::Host { what: "the launcher is shutting down".into() });
                 }
-                let (id, limits) = (Name::parse(&id)?, checked::limits(limits)?);
+                let (id, limits) = (Name::parse_id(&id)?, checked::limits(limits)?);
                 let image = image(fds)?;
                 machine(registry.create(owner, &id, (limits, deadline), image)?)
             }
-            Request::Attach { id } => machine(registry.get(owner, &Name::parse(&id)?)?.machine()?),
+            Request::Attach { id } => {
+                machine(registry.get(owner, &Name::parse_id(&id)?)?.machine()?)
+            }
             Request::SetDeadline { id, deadline } => {
-                registry.get(owner, &Name::parse(&id)?)?.set_deadline(deadline)?;
+                registry.get(owner, &Name::parse_id(&id)?)?.set_deadline(deadline)?;
                 plain(Answer::Done)
             }
             Request::Usage { id } => {
-                plain(Answer::Usage(registry.get(owner, &Name::parse(&id)?)?.usage()?))
+                plain(Answer::Usage(registry.get(owner, &Name::parse_id(&id)?)?.usage()?))
             }
             Request::Destroy { id } => {
-                plain(Answer::Ended(registry.destroy(owner, &Name::parse(&id)?)?))
+                plain(Answer::Ended(registry.destroy(owner, &Name::parse_id(&id)?)?))
             }
             Request::List { after } => list(registry, Some(owner), after),
             Request::ListAll { after } => list(registry, None, after),
@@ -286,7 +288,7 @@ fn machine(fds: crate::sandbox::MachineFds) -> Reply {
 }
 
 fn list(registry: &Registry, owner: Option<&Owner>, after: Option<String>) -> Reply {
-    let after = after.map(|after| Name::parse(&after)).transpose()?;
+    let after = after.map(|after| Name::parse_id(&after)).transpose()?;
     let (ids, more) = registry.list(owner, after.as_ref());
     Ok((Answer::List { ids, more }, Vec::new()))
 }

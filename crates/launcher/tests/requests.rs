@@ -122,6 +122,25 @@ fn create(id: &str, memory_mib: u32) -> Value {
 }
 
 #[test]
+fn an_id_that_is_a_name_of_the_kernels_neither_harms_this_launcher_nor_its_successor() {
+    let Some(launcher) = Launcher::start() else { return };
+    let image = File::open("/etc/hostname").unwrap();
+    // In every cgroup of version 1 there is a file of that name.
+    launcher.greeted().refuses(&create("tasks", 512), &[image.as_fd()], "begins with i");
+    let sandboxes = launcher.dir.path().join("sandboxes");
+    assert_eq!(fs::read_dir(&sandboxes).unwrap().count(), 0);
+}
+
+#[test]
+fn what_cannot_be_removed_does_not_keep_a_launcher_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let stuck = dir.path().join("sandboxes/tasks");
+    fs::create_dir_all(&stuck).unwrap();
+    let Some(launcher) = Launcher::start_in(dir) else { return };
+    launcher.greeted();
+}
+
+#[test]
 fn a_directory_that_others_could_have_prepared_is_refused() {
     if !rustix::process::geteuid().is_root() {
         return;
