@@ -15,8 +15,10 @@
 //!
 //! The command is in a session of its own. Where its streams are a terminal, they work, but it is not
 //! the command's controlling terminal: that belongs to the caller's session, and a terminal has one
-//! session. So a shell says that it has no job control, and Ctrl-C reaches the command through the
-//! client, which passes signals on. A command whose client died gets one SIGHUP.
+//! session. So a shell says that it has no job control, `/dev/tty` cannot be opened, and what keys do
+//! (Ctrl-C, Ctrl-Z, a new size) reaches the command's process group through the client. A command
+//! whose client died gets one SIGHUP and may go on. Mask of modes, limits and priority are the
+//! daemon's, not the caller's.
 
 mod client;
 mod environment;
