@@ -13,6 +13,8 @@ use crate::wait;
 /// Kernels free some things late: a dying cgroup's last process, a loop device's last reference.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// Where cgroups are.
+const CGROUPS: &str = "/sys/fs/cgroup";
 /// Deepest cgroup that is looked at.
 const CGROUP_DEPTH: u32 = 8;
 
@@ -29,7 +31,7 @@ impl Baseline {
         processes(&others, &mut things);
         mounts(&mut things);
         loop_devices(&mut things);
-        cgroups(Path::new("/sys/fs/cgroup"), CGROUP_DEPTH, &mut things);
+        things.extend(all_cgroups());
         sockets(&mut things);
         things.retain(|thing| !others.own(thing));
         for folder in ["/sys/class/net", "/run/netns", "/run", "/tmp", "/var/run", "/dev/shm"] {
@@ -153,6 +155,14 @@ fn loop_devices(things: &mut BTreeSet<String>) {
             things.insert(format!("loop device {device} of {}", backing.trim()));
         }
     }
+}
+
+/// Every cgroup of the host.
+#[must_use]
+pub fn all_cgroups() -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    cgroups(Path::new(CGROUPS), CGROUP_DEPTH, &mut all);
+    all
 }
 
 fn cgroups(folder: &Path, depth: u32, things: &mut BTreeSet<String>) {

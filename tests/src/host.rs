@@ -19,6 +19,16 @@ pub fn processes_of(sandbox: &str) -> Vec<i32> {
     pids().into_iter().filter(is_in).collect()
 }
 
+/// Everything that the host has of a sandbox: processes, cgroups, folders.
+#[must_use]
+pub fn traces_of(sandbox: &str, data: &Path) -> Vec<String> {
+    let processes = processes_of(sandbox).into_iter().map(|pid| format!("process {pid}"));
+    let cgroups = crate::baseline::all_cgroups().into_iter().filter(|path| path.contains(sandbox));
+    let folder = data.join("launcher/sandboxes").join(sandbox);
+    let folders = folder.exists().then(|| folder.display().to_string());
+    processes.chain(cgroups).chain(folders).collect()
+}
+
 /// The launcher of a data folder, if it runs.
 #[must_use]
 pub fn launcher_of(data: &Path) -> Option<i32> {
