@@ -5,6 +5,7 @@
 
 pub(crate) mod serve;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -12,6 +13,10 @@ use anyhow::Context as _;
 // ---- Defaults -------------------------------------------------------------------------------
 // Every default of the command line that is not a sandbox's limit (those: `courier_types::Limits`).
 
+/// The variable that stands for `--data`.
+pub(crate) const DATA_VARIABLE: &str = "COURIER_DATA";
+/// What the names of all our variables begin with.
+const VARIABLE_PREFIX: &str = "COURIER_";
 /// Data folder of root, where the service keeps its state as well.
 const ROOT_DATA: &str = "/var/lib/courier";
 /// Data folder of everybody else, below `$XDG_DATA_HOME`.
@@ -39,7 +44,7 @@ pub(crate) const TEMPLATE: &str = "base";
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
     /// Data folder [default: /var/lib/courier for root, else ~/.local/share/courier]
-    #[arg(long, global = true, value_name = "DIR", env = "COURIER_DATA", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "DIR", env = DATA_VARIABLE, hide_env_values = true)]
     data: Option<PathBuf>,
     /// Template folder [default: DATA/templates]
     #[arg(
@@ -181,6 +186,12 @@ fn default_data(is_root: bool) -> anyhow::Result<PathBuf> {
     let home = variable("HOME")
         .context("there is no place for data: HOME is not set; name a folder with --data DIR")?;
     Ok(Path::new(&home).join(XDG_DATA_DEFAULT).join(USER_DATA))
+}
+
+/// The environment variables that are meant for us.
+pub(crate) fn own_variables() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os()
+        .filter(|(name, _value)| name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes()))
 }
 
 /// One environment variable; an empty one counts as not set.

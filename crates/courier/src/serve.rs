@@ -55,7 +55,7 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
         if user != User::ROOT {
             // The same process goes on as another user and takes the lock again.
             drop(lock);
-            return Err(root::become_user(user));
+            return Err(root::become_user(user, &config.data));
         }
     }
     rustix::process::umask(UMASK);

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
+use crate::config;
 use crate::folder;
 use crate::passwd::{self, User};
 
@@ -94,14 +95,19 @@ fn give(what: &OwnedFd, user: User) -> anyhow::Result<()> {
     Ok(rustix::fs::fchown(what, Some(uid), Some(gid))?)
 }
 
-/// Starts this program again as the user, with the same flags. Returns only on failure.
-pub(crate) fn become_user(user: User) -> anyhow::Error {
+/// Starts this program again as the user, with the same flags and data folder. Of root's environment
+/// only what is meant for us goes along: the rest is none of a less trusted user's business, and
+/// names root's own places. Returns only on failure.
+pub(crate) fn become_user(user: User, data: &Path) -> anyhow::Error {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return error.into(),
     };
     let error = Command::new(&program)
         .args(std::env::args_os().skip(1))
+        .env_clear()
+        .envs(config::own_variables())
+        .env(config::DATA_VARIABLE, data)
         // Without root, the standard library also drops the supplementary groups.
         .uid(user.uid)
         .gid(user.gid)
