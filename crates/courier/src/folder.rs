@@ -161,7 +161,7 @@ impl Folder {
         file.set_len(0)?;
         file.rewind()?;
         writeln!(file, "{}", std::process::id())?;
-        Ok(ServerLock { _file: file, info: self.server_info() })
+        Ok(ServerLock { file, info: self.server_info() })
     }
 }
 
@@ -194,7 +194,7 @@ fn open_plain(options: &mut OpenOptions, path: &Path) -> std::io::Result<File> {
 /// Holds a data folder for one server; lets go when dropped.
 #[derive(Debug)]
 pub(crate) struct ServerLock {
-    _file: File,
+    file: File,
     info: PathBuf,
 }
 
@@ -211,6 +211,10 @@ impl Drop for ServerLock {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => tracing::warn!(%error, path = %self.info.display(), "cannot be removed"),
+        }
+        // Closing it is not enough while a program that is just being started has a copy.
+        if let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock) {
+            tracing::warn!(%error, "the data folder stays locked until this process ends");
         }
     }
 }
