@@ -205,16 +205,21 @@ impl ServerLock {
     }
 }
 
-impl Drop for ServerLock {
-    fn drop(&mut self) {
+impl ServerLock {
+    fn release(&self) -> std::io::Result<()> {
         match std::fs::remove_file(&self.info) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(%error, path = %self.info.display(), "cannot be removed"),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _gone => {}
         }
         // Closing it is not enough while a program that is just being started has a copy.
-        if let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock) {
-            tracing::warn!(%error, "the data folder stays locked until this process ends");
+        Ok(rustix::fs::flock(&self.file, FlockOperation::Unlock)?)
+    }
+}
+
+impl Drop for ServerLock {
+    fn drop(&mut self) {
+        if let Err(error) = self.release() {
+            tracing::warn!(%error, path = %self.info.display(), "the data folder stays taken");
         }
     }
 }
