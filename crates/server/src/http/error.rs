@@ -101,7 +101,8 @@ impl ApiError {
     pub(crate) fn internal(error: &(dyn Error + 'static)) -> Self {
         tracing::error!(error = chain(error), "a request failed");
         if is_disk_trouble(error) {
-            let message = "the disk of the server's data folder is full or failing: free some space";
+            let message =
+                "the disk of the server's data folder is full or failing: free some space";
             return Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", message);
         }
         let message = "the server failed; its log says why";
