@@ -16,6 +16,9 @@ use crate::app::App;
 use crate::http::ApiError;
 use crate::random;
 
+/// Header with the key.
+const KEY_HEADER: &str = "x-api-key";
+
 /// Longest key that is hashed, in bytes: ours have 44.
 const KEY_LEN_MAX: usize = 256;
 
@@ -82,15 +85,20 @@ async fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
     })
 }
 
-/// The key of `X-API-Key`, or else of a bearer token.
+/// The key of `X-API-Key`, or else of a bearer token. A header that is there twice counts as none:
+/// whoever stands before us may have looked at the other one.
 fn presented_key(headers: &HeaderMap) -> Option<&str> {
-    let own = headers.get("x-api-key").and_then(|value| value.to_str().ok());
-    let bearer = || {
-        let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-        let (scheme, token) = value.split_once(' ')?;
+    let single = |name: &str| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_first| values.next().is_none())?.to_str().ok()
+    };
+    let key = if headers.contains_key(KEY_HEADER) {
+        single(KEY_HEADER)
+    } else {
+        let (scheme, token) = single(header::AUTHORIZATION.as_str())?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     };
-    own.or_else(bearer).filter(|key| !key.is_empty() && key.len() <= KEY_LEN_MAX)
+    key.filter(|key| !key.is_empty() && key.len() <= KEY_LEN_MAX)
 }
 
 impl FromRequestParts<Arc<App>> for Caller {
@@ -119,5 +127,27 @@ mod tests {
         assert_eq!(digits.len(), 40);
         assert!(digits.bytes().all(|b| b.is_ascii_hexdigit()));
         assert_eq!(format!("{key:?}"), "ApiKey(…)");
+    }
+
+    #[test]
+    fn a_key_is_taken_from_one_header_only_and_never_from_two_of_a_kind() {
+        let key = |headers: &[(&'static str, &'static str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(*name, value.parse().unwrap());
+            }
+            presented_key(&map).map(str::to_owned)
+        };
+        assert_eq!(key(&[("x-api-key", "a")]).as_deref(), Some("a"));
+        assert_eq!(key(&[("authorization", "Bearer a")]).as_deref(), Some("a"));
+        assert_eq!(key(&[("x-api-key", "a"), ("authorization", "Bearer b")]).as_deref(), Some("a"));
+        for headers in [
+            &[("x-api-key", "a"), ("x-api-key", "a")][..],
+            &[("authorization", "Bearer a"), ("authorization", "Bearer a")],
+            &[("x-api-key", ""), ("authorization", "Bearer a")],
+            &[("authorization", "Basic a")],
+        ] {
+            assert_eq!(key(headers), None, "{headers:?}");
+        }
     }
 }
