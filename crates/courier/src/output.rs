@@ -27,6 +27,12 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// The same for a name within a line of ours: line ends and tabs are replaced too, so that it cannot
+/// look like a line of our own.
+pub(crate) fn printable_name(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,5 +40,7 @@ mod tests {
     #[test]
     fn what_a_guest_chose_cannot_steer_the_terminal() {
         assert_eq!(printable("a\x1b[2Jb\nc\td\u{9b}"), "a\u{fffd}[2Jb\nc\td\u{fffd}");
+        let forged = printable_name("a\ncourier: all is well");
+        assert_eq!(forged, "a\u{fffd}courier: all is well");
     }
 }

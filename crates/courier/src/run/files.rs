@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use courier_client::GuestClient;
 
-use crate::output::printable;
+use crate::output::printable_name;
 use crate::transfer::download::{self, Fetched};
 use crate::transfer::sink::{Existing, Sink};
 use crate::transfer::upload;
@@ -86,7 +86,10 @@ impl FileOut {
         let mut sink = Sink::open(&folder, max_bytes)?;
         let fetched = download::download(guest, &self.guest, &mut sink, &name, existing).await?;
         for path in &fetched.skipped {
-            eprintln!("courier: left inside: {} (neither a file nor a folder)", printable(path));
+            eprintln!(
+                "courier: left inside: {} (neither a file nor a folder)",
+                printable_name(path)
+            );
         }
         Ok(fetched)
     }

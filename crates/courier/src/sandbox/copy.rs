@@ -11,7 +11,7 @@ use courier_types::SandboxId;
 
 use super::remote;
 use crate::api::Api;
-use crate::output::printable;
+use crate::output::printable_name;
 use crate::transfer::sink::{Existing, Sink};
 use crate::transfer::{download, upload};
 
@@ -77,7 +77,10 @@ pub(crate) async fn run(args: &Args, api: &Api) -> anyhow::Result<ExitCode> {
             let existing = if host.is_dir() { Existing::Keep } else { Existing::Replace };
             let fetched = download::download(&guest, path, &mut sink, &name, existing).await?;
             for path in &fetched.skipped {
-                eprintln!("courier: left out: {} (neither a file nor a folder)", printable(path));
+                eprintln!(
+                    "courier: left out: {} (neither a file nor a folder)",
+                    printable_name(path)
+                );
             }
         }
         (Place::Guest { id, path }, Place::Stdio) => {
