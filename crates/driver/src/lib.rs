@@ -1,7 +1,8 @@
 //! One trait over every isolation technology, its implementations, and the one conformance suite
 //! that all of them pass.
 //!
-//! Nothing outside this crate (and the launcher that it talks to) names an isolation technology.
+//! Nothing outside this crate and the launcher that it talks to names an isolation technology, but
+//! for `courier doctor`, which looks for it, and `courier bench`, which compares with it.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
