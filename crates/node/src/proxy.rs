@@ -1,6 +1,6 @@
 //! The data plane: clients' requests to the guests of this node.
 //!
-//! Each request is routed ([`route`]), let in ([`auth`]) and rewritten: only headers from a short
+//! Each request is routed ([`route()`]), let in (`auth`) and rewritten: only headers from a short
 //! list go in and come out, so no token, cookie or trick reaches a guest, and no cookie or redirect
 //! of a guest reaches a browser. Only listed paths exist; those that are for the node (`/init`,
 //! `/ready`, ...) answer 404. Both bodies stream. When a sandbox ends under a request, the body
@@ -49,7 +49,7 @@ impl DataPlane {
         Self { node, config: Arc::new(config) }
     }
 
-    /// Answers a request that [`route`] found to be for the data plane.
+    /// Answers a request that [`route()`] found to be for the data plane.
     pub async fn answer<B>(&self, routing: Routing, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,

@@ -1,6 +1,6 @@
 //! From desired to observed, again and again.
 //!
-//! - [`start`]: once, before anything is served: every row that has not ended is adopted or ended.
+//! - [`start()`]: once, before anything is served: every row that has not ended is adopted or ended.
 //! - reports: what the node says goes into the store.
 //! - samples: usage, every few seconds.
 //! - sweep: what the others missed, with a grace period.
