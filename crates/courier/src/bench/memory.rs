@@ -1,17 +1,18 @@
 //! How much memory sandboxes hold.
 
-use std::fs;
+use std::{fs, io};
 
 /// Proportional set size, in bytes, of every process that is in a cgroup of the sandbox: pages that
-/// processes share are counted once, in parts. Needs root.
-pub(crate) fn pss_bytes(sandbox: &str) -> u64 {
-    let Ok(processes) = fs::read_dir("/proc") else { return 0 };
-    processes
+/// processes share are counted once, in parts. Needs root. A sandbox that runs holds something, so
+/// where nothing is found it was not measured, and that is an error.
+pub(crate) fn pss_bytes(sandbox: &str) -> io::Result<u64> {
+    let processes = fs::read_dir("/proc")?
         .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| is_in(*pid, sandbox))
-        .map(pss_of)
-        .sum()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    match processes.filter(|pid| is_in(*pid, sandbox)).map(pss_of).sum() {
+        0 => Err(io::Error::other(format!("no memory of a process of sandbox {sandbox} is told"))),
+        bytes => Ok(bytes),
+    }
 }
 
 fn is_in(pid: u32, sandbox: &str) -> bool {
@@ -34,6 +35,11 @@ fn pss_in(rollup: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sandbox_without_processes_is_an_error_and_not_a_small_one() {
+        assert!(pss_bytes("no-such-sandbox").unwrap_err().to_string().contains("no-such-sandbox"));
+    }
 
     #[test]
     fn the_proportional_size_is_read_and_not_one_of_its_parts() {

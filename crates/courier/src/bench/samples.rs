@@ -59,6 +59,15 @@ pub(crate) struct Summary {
     pub(crate) p99_us: u64,
 }
 
+/// How a measurement stands to another of the same run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Comparison {
+    /// Name of the other.
+    pub(crate) floor: String,
+    /// The median divided by the other's.
+    pub(crate) ratio_p50: f64,
+}
+
 /// One line of the result.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Measurement {
@@ -70,12 +79,8 @@ pub(crate) struct Measurement {
     /// Bytes moved per run, where it moves any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bytes: Option<u64>,
-    /// Name of the measurement that it is compared with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) floor: Option<String>,
-    /// Its median divided by that one's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ratio_p50: Option<f64>,
+    /// The measurements that it is compared with.
+    pub(crate) compared: Vec<Comparison>,
 }
 
 impl Measurement {
@@ -104,28 +109,24 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Adds a measurement, compared with an earlier one where `floor` names one.
-    pub(crate) fn add(&mut self, name: &str, samples: &Samples, floor: Option<&str>) {
-        self.add_bytes(name, samples, (floor, None));
+    /// Adds a measurement, compared with the earlier ones that `floors` names.
+    pub(crate) fn add(&mut self, name: &str, samples: &Samples, floors: &[&str]) {
+        let Some(summary) = samples.summary() else { return };
+        let below = self.measurements.iter().filter(|m| floors.contains(&m.name.as_str()));
+        let compared = below.map(|floor| Comparison {
+            floor: floor.name.clone(),
+            ratio_p50: summary.p50_us as f64 / floor.summary.p50_us.max(1) as f64,
+        });
+        let compared = compared.collect();
+        let name = name.to_owned();
+        self.measurements.push(Measurement { name, summary, bytes: None, compared });
     }
 
-    /// The same for something that moves bytes.
-    pub(crate) fn add_bytes(
-        &mut self,
-        name: &str,
-        samples: &Samples,
-        (floor, bytes): (Option<&str>, Option<u64>),
-    ) {
+    /// Adds a measurement of something that moves so many bytes each time.
+    pub(crate) fn add_bytes(&mut self, name: &str, samples: &Samples, bytes: u64) {
         let Some(summary) = samples.summary() else { return };
-        let below = floor.and_then(|floor| self.measurements.iter().find(|m| m.name == floor));
-        let ratio = below.map(|b| summary.p50_us as f64 / b.summary.p50_us.max(1) as f64);
-        self.measurements.push(Measurement {
-            name: name.to_owned(),
-            summary,
-            bytes,
-            floor: floor.map(str::to_owned),
-            ratio_p50: ratio,
-        });
+        let (name, compared) = (name.to_owned(), Vec::new());
+        self.measurements.push(Measurement { name, summary, bytes: Some(bytes), compared });
     }
 
     /// As a table.
@@ -146,15 +147,15 @@ impl Results {
 }
 
 fn row(measurement: &Measurement) -> String {
-    let Measurement { name, summary, floor, ratio_p50, .. } = measurement;
+    let Measurement { name, summary, compared, .. } = measurement;
     let millis = |micros: u64| format!("{:>10.2}", micros as f64 / 1_000.0);
     let times = [summary.min_us, summary.p50_us, summary.p95_us, summary.p99_us].map(millis);
     let mut line = format!("{name:<44}{:>10}{}", summary.runs, times.concat());
     if let Some(speed) = measurement.megabytes_per_second() {
         line.push_str(&format!("  {speed:.1} MB/s"));
     }
-    if let (Some(floor), Some(ratio)) = (floor, ratio_p50) {
-        line.push_str(&format!("  {ratio:.2} times {floor}"));
+    for Comparison { floor, ratio_p50 } in compared {
+        line.push_str(&format!("  {ratio_p50:.2} times {floor}"));
     }
     line.push('\n');
     line
@@ -191,20 +192,21 @@ mod tests {
     }
 
     #[test]
-    fn a_measurement_is_compared_with_its_floor_by_the_median() {
+    fn a_measurement_is_compared_with_its_floors_by_the_median() {
         let mut results = results();
-        results.add("floor", &samples([2, 2, 100]), None);
-        results.add("ours", &samples([3, 3, 3]), Some("floor"));
-        assert_eq!(results.measurements[1].ratio_p50, Some(1.5));
+        results.add("floor", &samples([2, 2, 100]), &[]);
+        results.add("other", &samples([12]), &["floor"]);
+        results.add("ours", &samples([3, 3, 3]), &["floor", "other"]);
         let text = results.text();
-        assert!(text.contains("1.50 times floor"), "{text}");
+        assert!(text.contains("6.00 times floor\nours"), "{text}");
+        assert!(text.contains("1.50 times floor  0.25 times other\n"), "{text}");
         assert!(text.ends_with("an idle sandbox holds 3.0 MiB (PSS)\n"), "{text}");
     }
 
     #[test]
     fn what_moves_bytes_is_told_in_megabytes_per_second() {
         let mut results = results();
-        results.add_bytes("write", &samples([100]), (None, Some(20_000_000)));
+        results.add_bytes("write", &samples([100]), 20_000_000);
         assert_eq!(results.measurements[0].megabytes_per_second(), Some(200.0));
     }
 }
