@@ -86,16 +86,20 @@ pub(super) fn failed(id: &SandboxId, failure: &NodeError) -> Response<Body> {
         {
             error(StatusCode::BAD_REQUEST, "the request broke off before its end")
         }
-        NodeError::Guest { .. } => {
-            // Not louder: a guest and its client could fill the log together.
-            tracing::debug!(sandbox = %id, error = ?failure, "a guest failed a request");
-            bad_gateway(id.as_str(), "The sandbox is running but its guest daemon failed", None)
-        }
-        NodeError::UnknownBuild { .. } | NodeError::Node(_) => {
-            tracing::error!(sandbox = %id, error = ?failure, "the node failed a request");
-            error(StatusCode::INTERNAL_SERVER_ERROR, "the node failed")
-        }
+        NodeError::Guest { .. } => guest_failed(id, failure),
+        NodeError::UnknownBuild { .. } | NodeError::Node(_) => node_failed(id, failure),
     }
+}
+
+fn guest_failed(id: &SandboxId, failure: &NodeError) -> Response<Body> {
+    // Not louder: a guest and its client could fill the log together.
+    tracing::debug!(sandbox = %id, error = ?failure, "a guest failed a request");
+    bad_gateway(id.as_str(), "The sandbox is running but its guest daemon failed", None)
+}
+
+fn node_failed(id: &SandboxId, failure: &NodeError) -> Response<Body> {
+    tracing::error!(sandbox = %id, error = ?failure, "the node failed a request");
+    error(StatusCode::INTERNAL_SERVER_ERROR, "the node failed")
 }
 
 /// Answers a browser that asks for permission.

@@ -112,16 +112,13 @@ pub(super) async fn watch_gone(gone: OwnedFd) -> Happened {
 pub(crate) async fn destroy(driver: &dyn Driver, id: &SandboxId) -> Option<Ended> {
     let (mut pause, longest) = DESTROY_PAUSE;
     loop {
-        match tokio::time::timeout(DESTROY_ATTEMPT, driver.destroy(id)).await {
+        let failure = match tokio::time::timeout(DESTROY_ATTEMPT, driver.destroy(id)).await {
             Ok(Ok(ended)) => return Some(ended),
             Ok(Err(DriverError::NotFound { .. })) => return None,
-            Ok(Err(error)) => {
-                tracing::error!(sandbox = %id, %error, "a machine could not be destroyed; trying on");
-            }
-            Err(_elapsed) => {
-                tracing::error!(sandbox = %id, "destroying a machine takes too long; trying on");
-            }
-        }
+            Ok(Err(error)) => DriverFailure::Driver(error),
+            Err(_elapsed) => DriverFailure::Late { after: DESTROY_ATTEMPT },
+        };
+        tracing::error!(sandbox = %id, error = ?failure, "a machine is not destroyed; trying on");
         tokio::time::sleep(pause).await;
         pause = pause.saturating_mul(2).min(longest);
     }
