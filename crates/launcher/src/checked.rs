@@ -27,11 +27,7 @@ impl Name {
     /// file of a cgroup, where it names a directory (version 1 has `tasks`).
     pub(crate) fn parse_id(text: &str) -> Result<Self, Refusal> {
         let name = Self::parse(text)?;
-        if text.starts_with('i') {
-            Ok(name)
-        } else {
-            Err(Refusal::invalid("an id begins with i"))
-        }
+        if text.starts_with('i') { Ok(name) } else { Err(Refusal::invalid("an id begins with i")) }
     }
 
     /// Its text.
