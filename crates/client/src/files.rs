@@ -5,6 +5,7 @@ use courier_protocol::envd::filesystem::{
 };
 use courier_protocol::envd::process::Empty;
 use courier_protocol::node::Body;
+use courier_protocol::percent;
 use http::{Method, Response, StatusCode, header};
 use serde::Deserialize;
 
@@ -50,9 +51,9 @@ impl GuestClient {
         let user = self
             .user
             .as_ref()
-            .map(|user| format!("&username={}", encode(user)))
+            .map(|user| format!("&username={}", percent::encode(user)))
             .unwrap_or_default();
-        format!("/files?path={}{user}", encode(path))
+        format!("/files?path={}{user}", percent::encode(path))
     }
 
     /// Writes a file from a stream; parents are made, an old file is replaced. The whole has no
@@ -164,28 +165,4 @@ async fn accept(what: &'static str, answer: Response<Body>) -> Result<Response<B
         _other => Refusal::Other,
     };
     Err(ClientError::refused(refusal, &message))
-}
-
-/// Percent-encodes one query value: everything but unreserved characters and `/`.
-fn encode(text: &str) -> String {
-    use std::fmt::Write as _;
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                encoded.push(char::from(byte));
-            }
-            _reserved => write!(encoded, "%{byte:02X}").expect("a String takes every write"),
-        }
-        encoded
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_encoded_so_that_it_stays_one_query_value() {
-        assert_eq!(encode("a b&c=d/é?"), "a%20b%26c%3Dd/%C3%A9%3F");
-    }
 }

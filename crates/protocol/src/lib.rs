@@ -4,6 +4,7 @@
 //! - [`v1`]: our own REST API.
 //! - [`envd`]: the guest's data plane, as E2B's SDKs speak it (processes, files, signatures).
 //! - [`node`]: what the server asks of a node.
+//! - [`percent`]: the encoding of addresses.
 //!
 //! Nothing here does I/O, reads a clock or logs. Everything that comes from a guest or a client is
 //! bounded here, by a named constant, before it is believed.
@@ -11,4 +12,5 @@
 pub mod e2b;
 pub mod envd;
 pub mod node;
+pub mod percent;
 pub mod v1;

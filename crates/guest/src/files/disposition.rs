@@ -1,7 +1,7 @@
 //! Header values with parameters, as `multipart/form-data` has them: `Content-Type` with its
 //! boundary, `Content-Disposition` with names.
 
-use super::query::percent_decode;
+use courier_protocol::percent;
 
 /// Splits `value; name=text; name="quoted text"`. Backslashes escape a quote or a backslash within
 /// quotes. Names come in lower case; none when the value is malformed.
@@ -72,7 +72,7 @@ pub(crate) fn parse_disposition(header: &str) -> Option<Disposition> {
                 if !charset.eq_ignore_ascii_case("utf-8") {
                     return None;
                 }
-                extended = Some(String::from_utf8(percent_decode(encoded)?).ok()?);
+                extended = Some(String::from_utf8(percent::decode(encoded)?).ok()?);
             }
             _ => {}
         }

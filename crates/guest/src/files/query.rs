@@ -1,5 +1,6 @@
 //! The query of a request to `/files`.
 
+use courier_protocol::percent;
 use thiserror::Error;
 
 /// Longest query that is looked at: a path may take three characters for each of its bytes, and
@@ -52,27 +53,10 @@ pub(crate) fn parse(query: &str) -> Result<Query, QueryError> {
     Ok(parsed)
 }
 
-/// Undoes form encoding: `+` is a space, `%` and two digits a byte.
+/// Decodes one form-encoded name or value.
 fn decode(text: &str) -> Result<String, QueryError> {
-    let text = text.replace('+', " ");
-    let bytes = percent_decode(&text).ok_or(QueryError::Escape)?;
+    let bytes = percent::decode_form(text).ok_or(QueryError::Escape)?;
     String::from_utf8(bytes).map_err(|_invalid| QueryError::NotUtf8)
-}
-
-/// Undoes percent encoding; none when a `%` has no two digits.
-pub(super) fn percent_decode(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(if byte == b'%' {
-            let high = char::from(rest.next()?).to_digit(16)?;
-            let low = char::from(rest.next()?).to_digit(16)?;
-            u8::try_from(high * 16 + low).ok()?
-        } else {
-            byte
-        });
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

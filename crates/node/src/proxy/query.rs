@@ -1,7 +1,7 @@
 //! The query of `/files`, read once: what is decided on is written anew for the guest, so that no
 //! second parser can read it otherwise.
 
-use std::fmt::Write as _;
+use courier_protocol::percent;
 
 /// Parameters of `/files`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -52,7 +52,9 @@ impl FilesQuery {
     pub(super) fn for_guest(&self) -> String {
         [("path", &self.path), ("username", &self.username)]
             .into_iter()
-            .filter_map(|(name, value)| Some(format!("{name}={}", encode(value.as_deref()?))))
+            .filter_map(|(name, value)| {
+                Some(format!("{name}={}", percent::encode(value.as_deref()?)))
+            })
             .collect::<Vec<_>>()
             .join("&")
     }
@@ -60,36 +62,8 @@ impl FilesQuery {
 
 /// Decodes one form-encoded name or value.
 fn decode(text: &str) -> Result<String, QueryError> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digits = (hex(rest.next()), hex(rest.next()));
-                let (Some(high), Some(low)) = digits else { return Err(QueryError::Encoding) };
-                high * 16 + low
-            }
-            plain => plain,
-        });
-    }
+    let bytes = percent::decode_form(text).ok_or(QueryError::Encoding)?;
     String::from_utf8(bytes).map_err(|_bytes| QueryError::Encoding)
-}
-
-fn hex(digit: Option<u8>) -> Option<u8> {
-    char::from(digit?).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
-}
-
-fn encode(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                encoded.push(char::from(byte));
-            }
-            _reserved => write!(encoded, "%{byte:02X}").expect("a String takes every write"),
-        }
-        encoded
-    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::percent;
+
 /// Why a text is no metadata filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataFilterError {
@@ -63,28 +65,13 @@ impl MetadataFilter {
 
 /// Form-decodes (`+` is a space), then percent-decodes what that gave.
 fn decode_twice(text: &str) -> Result<String, MetadataFilterError> {
-    percent_decode(&percent_decode(&text.replace('+', " "))?)
+    let once = utf8(percent::decode_form(text))?;
+    utf8(percent::decode(&once))
 }
 
-fn percent_decode(text: &str) -> Result<String, MetadataFilterError> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let (high, low) = (bytes.next().and_then(hex), bytes.next().and_then(hex));
-            let (Some(high), Some(low)) = (high, low) else {
-                return Err(MetadataFilterError::Encoding);
-            };
-            decoded.push(high * 16 + low);
-        } else {
-            decoded.push(byte);
-        }
-    }
-    String::from_utf8(decoded).map_err(|_not_utf8| MetadataFilterError::Encoding)
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+fn utf8(decoded: Option<Vec<u8>>) -> Result<String, MetadataFilterError> {
+    let bytes = decoded.ok_or(MetadataFilterError::Encoding)?;
+    String::from_utf8(bytes).map_err(|_not_utf8| MetadataFilterError::Encoding)
 }
 
 #[cfg(test)]
