@@ -153,17 +153,19 @@ impl Config {
             Some(data) => data,
             None => default_data(rustix::process::geteuid().is_root())?,
         };
-        let data = std::path::absolute(&data)
-            .with_context(|| format!("the data folder {} cannot be used", data.display()))?;
+        let data = absolute(data)?;
+        // Other processes get these paths too, and run in other folders.
+        let named = |path: Option<PathBuf>| path.map(absolute).transpose();
         let executable =
             std::env::current_exe().context("the path of this program cannot be found out")?;
         let beside = |name: &str| executable.parent().unwrap_or(Path::new("/")).join(name);
         Ok(Self {
-            templates: args.templates.unwrap_or_else(|| data.join("templates")),
-            launcher_dir: args.launcher.unwrap_or_else(|| data.join("launcher")),
-            launcher_binary: args.launcher_binary.unwrap_or_else(|| beside("courier-launcher")),
-            guest_binary: args.guest_binary.unwrap_or_else(|| beside("courier-guest")),
-            isolation_binary: args.isolation_binary,
+            templates: named(args.templates)?.unwrap_or_else(|| data.join("templates")),
+            launcher_dir: named(args.launcher)?.unwrap_or_else(|| data.join("launcher")),
+            launcher_binary: named(args.launcher_binary)?
+                .unwrap_or_else(|| beside("courier-launcher")),
+            guest_binary: named(args.guest_binary)?.unwrap_or_else(|| beside("courier-guest")),
+            isolation_binary: named(args.isolation_binary)?,
             url: args.url,
             api_key: args.api_key,
             log: args.log,
@@ -172,6 +174,11 @@ impl Config {
             data,
         })
     }
+}
+
+/// A path as it is from every folder.
+fn absolute(path: PathBuf) -> anyhow::Result<PathBuf> {
+    std::path::absolute(&path).with_context(|| format!("the path {path:?} cannot be used"))
 }
 
 /// The data folder when the user names none.
@@ -203,6 +210,26 @@ fn variable(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        global: GlobalArgs,
+    }
+
+    #[test]
+    fn every_folder_and_file_that_is_named_is_the_same_from_everywhere() {
+        let line = "courier --data a --templates b --launcher c --launcher-binary d \
+                    --isolation-binary e --guest-binary f";
+        let line = <Line as clap::Parser>::parse_from(line.split_whitespace());
+        let config = Config::load(line.global).unwrap();
+        let paths = [&config.data, &config.templates, &config.launcher_dir]
+            .into_iter()
+            .chain([&config.launcher_binary, &config.guest_binary])
+            .chain(&config.isolation_binary);
+        assert!(paths.clone().all(|path| path.is_absolute()), "{config:?}");
+        assert_eq!(paths.count(), 6);
+    }
 
     #[test]
     fn root_keeps_its_data_where_services_do() {
