@@ -80,7 +80,7 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
 }
 
 /// Stages of a bench, for the progress bar.
-const STAGES: u64 = 5;
+const STAGES: u64 = 6;
 
 /// A bench under way.
 struct Bench {
@@ -103,6 +103,7 @@ impl Bench {
         self.create_and_kill(&mut results).await?;
         self.create_at_once(&mut results).await?;
         self.commands(&mut results).await?;
+        self.commands_at_once(&mut results).await?;
         self.files(&mut results).await?;
         results.idle_pss_bytes = self.idle_memory().await?;
         self.bar.inc(1);
@@ -110,24 +111,28 @@ impl Bench {
     }
 
     async fn create_and_kill(&self, results: &mut Results) -> anyhow::Result<()> {
-        let (mut below, mut ours, mut kills) =
-            (Samples::default(), Samples::default(), Samples::default());
+        let (mut below, mut ours) = (Samples::default(), Samples::default());
+        let (mut bare_kills, mut kills) = (Samples::default(), Samples::default());
         for run in 0..self.runs + WARM_UP {
             let floor = tokio::task::block_in_place(|| self.floor.run(&format!("create{run}")))?;
             let (sandbox, time) = self.create_to_output().await?;
             let started = Instant::now();
             self.service.kill(&sandbox).await?;
             let kill = started.elapsed();
+            let idle = tokio::task::block_in_place(|| self.floor.idle(&format!("kill{run}")))?;
+            let bare_kill = tokio::task::block_in_place(|| idle.kill())?;
             if run >= WARM_UP {
                 below.add(floor);
                 ours.add(time);
                 kills.add(kill);
+                bare_kills.add(bare_kill);
             }
         }
         results.add("runsc run, to the first output", &below, &[]);
         let floors = ["runsc run, to the first output"];
         results.add("create a sandbox, to the first output", &ours, &floors);
-        results.add("kill a sandbox", &kills, &[]);
+        results.add("SIGKILL to a bare Sentry", &bare_kills, &[]);
+        results.add("kill a sandbox", &kills, &["SIGKILL to a bare Sentry"]);
         self.bar.inc(1);
         Ok(())
     }
@@ -207,6 +212,39 @@ impl Bench {
         Ok(())
     }
 
+    /// Several commands at once in one sandbox, and as many processes of the host.
+    async fn commands_at_once(&self, results: &mut Results) -> anyhow::Result<()> {
+        let (mut host, mut ours) = (Samples::default(), Samples::default());
+        let sandbox = self.service.create().await?;
+        for batch in 0..self.runs.div_ceil(AT_ONCE) + 1 {
+            let on_host =
+                (0..AT_ONCE).map(|_one| tokio::task::spawn_blocking(floor::spawn_on_host));
+            let on_host = futures_all(on_host).await;
+            let inside = (0..AT_ONCE).map(|_one| async {
+                let started = Instant::now();
+                sandbox.run().await?;
+                anyhow::Ok(started.elapsed())
+            });
+            let inside = futures_all(inside).await;
+            // The first batch warms up.
+            if batch == 0 {
+                continue;
+            }
+            for time in on_host {
+                host.add(time??);
+            }
+            for time in inside {
+                ours.add(time?);
+            }
+        }
+        self.service.kill(&sandbox).await?;
+        let name = format!("processes of the host, {AT_ONCE} at once");
+        results.add(&name, &host, &[]);
+        results.add(&format!("commands in a sandbox, {AT_ONCE} at once"), &ours, &[&name]);
+        self.bar.inc(1);
+        Ok(())
+    }
+
     async fn files(&self, results: &mut Results) -> anyhow::Result<()> {
         let sandbox = self.service.create().await?;
         for (size, label, runs) in [
@@ -215,6 +253,7 @@ impl Bench {
         ] {
             let content = Bytes::from(noise(size));
             let (mut writes, mut reads) = (Samples::default(), Samples::default());
+            let (mut host_writes, mut host_reads) = (Samples::default(), Samples::default());
             for run in 0..runs + WARM_UP {
                 let started = Instant::now();
                 sandbox.write("/home/user/bench", content.clone()).await?;
@@ -225,14 +264,23 @@ impl Bench {
                 if length != size {
                     bail!("a file of {size} bytes came back with {length}");
                 }
+                let (host_write, host_read) =
+                    tokio::task::block_in_place(|| self.floor.file(&content))?;
                 if run >= WARM_UP {
                     writes.add(write);
                     reads.add(read);
+                    host_writes.add(host_write);
+                    host_reads.add(host_read);
                 }
             }
             let bytes = u64::try_from(size)?;
-            results.add_bytes(&format!("write a file of {label}"), &writes, bytes);
-            results.add_bytes(&format!("read a file of {label}"), &reads, bytes);
+            for (verb, host, ours) in
+                [("write", &host_writes, &writes), ("read", &host_reads, &reads)]
+            {
+                let floor = format!("{verb} {label} on the host");
+                results.add_bytes(&floor, host, bytes, &[]);
+                results.add_bytes(&format!("{verb} a file of {label}"), ours, bytes, &[&floor]);
+            }
         }
         self.service.kill(&sandbox).await?;
         self.bar.inc(1);

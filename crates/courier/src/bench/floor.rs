@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal};
 use serde_json::{Value, json};
 
 /// The program of every comparison: it prints one line and ends.
@@ -15,6 +17,9 @@ const IDLE: [&str; 2] = ["/bin/sleep", "infinity"];
 /// How the launcher runs runsc, too; without its cgroup, namespaces and disk, which are ours.
 const FLAGS: [&str; 4] =
     ["-network=none", "-directfs=false", "-ignore-cgroups", "-platform=systrap"];
+
+/// How long a killed Sentry may take to be gone.
+const KILL_DEADLINE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 /// Starts and ends sandboxes by runsc itself, on a template's image.
 #[derive(Debug)]
@@ -73,6 +78,8 @@ impl Floor {
         let status = command
             .args(["run", "-detach", "-bundle"])
             .arg(&bundle)
+            .arg("-pid-file")
+            .arg(bundle.join("pid"))
             .arg(id)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -81,6 +88,24 @@ impl Floor {
             bail!("`runsc run -detach` failed ({status})");
         }
         Ok(Idle { floor: self, id: id.to_owned() })
+    }
+
+    /// Times of writing and of reading a file of the host, in its page cache.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub(crate) fn file(&self, content: &[u8]) -> anyhow::Result<(Duration, Duration)> {
+        let path = self.folder.path().join("file");
+        let started = Instant::now();
+        std::fs::write(&path, content)?;
+        let write = started.elapsed();
+        let started = Instant::now();
+        let read = std::fs::read(&path)?;
+        let elapsed = started.elapsed();
+        if read.len() != content.len() {
+            bail!("a file of {} bytes came back with {}", content.len(), read.len());
+        }
+        Ok((write, elapsed))
     }
 
     fn command(&self) -> Command {
@@ -113,6 +138,24 @@ impl Idle<'_> {
             bail!("`runsc exec` failed: {}", String::from_utf8_lossy(&output.stderr));
         }
         Ok(elapsed)
+    }
+
+    /// Time from SIGKILL to the Sentry until it is gone.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub(crate) fn kill(&self) -> anyhow::Result<Duration> {
+        let file = self.floor.folder.path().join(&self.id).join("pid");
+        let pid: i32 = std::fs::read_to_string(file)?.trim().parse()?;
+        let pid = Pid::from_raw(pid).context("the Sentry's pid is 0")?;
+        let sentry = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+        let started = Instant::now();
+        rustix::process::pidfd_send_signal(&sentry, Signal::KILL)?;
+        let mut gone = [PollFd::new(&sentry, PollFlags::IN)];
+        if rustix::event::poll(&mut gone, Some(&KILL_DEADLINE))? == 0 {
+            bail!("a Sentry survived SIGKILL");
+        }
+        Ok(started.elapsed())
     }
 }
 

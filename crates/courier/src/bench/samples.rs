@@ -111,6 +111,15 @@ pub(crate) struct Results {
 impl Results {
     /// Adds a measurement, compared with the earlier ones that `floors` names.
     pub(crate) fn add(&mut self, name: &str, samples: &Samples, floors: &[&str]) {
+        self.push(name, samples, None, floors);
+    }
+
+    /// The same for something that moves so many bytes each time.
+    pub(crate) fn add_bytes(&mut self, name: &str, samples: &Samples, bytes: u64, floors: &[&str]) {
+        self.push(name, samples, Some(bytes), floors);
+    }
+
+    fn push(&mut self, name: &str, samples: &Samples, bytes: Option<u64>, floors: &[&str]) {
         let Some(summary) = samples.summary() else { return };
         let below = self.measurements.iter().filter(|m| floors.contains(&m.name.as_str()));
         let compared = below.map(|floor| Comparison {
@@ -118,15 +127,7 @@ impl Results {
             ratio_p50: summary.p50_us as f64 / floor.summary.p50_us.max(1) as f64,
         });
         let compared = compared.collect();
-        let name = name.to_owned();
-        self.measurements.push(Measurement { name, summary, bytes: None, compared });
-    }
-
-    /// Adds a measurement of something that moves so many bytes each time.
-    pub(crate) fn add_bytes(&mut self, name: &str, samples: &Samples, bytes: u64) {
-        let Some(summary) = samples.summary() else { return };
-        let (name, compared) = (name.to_owned(), Vec::new());
-        self.measurements.push(Measurement { name, summary, bytes: Some(bytes), compared });
+        self.measurements.push(Measurement { name: name.to_owned(), summary, bytes, compared });
     }
 
     /// As a table.
@@ -206,7 +207,7 @@ mod tests {
     #[test]
     fn what_moves_bytes_is_told_in_megabytes_per_second() {
         let mut results = results();
-        results.add_bytes("write", &samples([100]), 20_000_000);
+        results.add_bytes("write", &samples([100]), 20_000_000, &[]);
         assert_eq!(results.measurements[0].megabytes_per_second(), Some(200.0));
     }
 }
