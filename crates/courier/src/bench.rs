@@ -1,7 +1,8 @@
 //! `courier bench`: how fast sandboxes are here, beside what this machine could do without us.
 //!
 //! Ours is measured as a user meets it: a server of its own, over its API. Each measurement is
-//! interleaved with the one that it is compared with, so that both meet the same machine.
+//! interleaved with the one that it is compared with (commands in turns of ten), so that both meet
+//! the same machine.
 
 mod floor;
 mod memory;
@@ -26,6 +27,8 @@ use crate::template;
 const RUNS: u32 = 30;
 /// Runs before those that count: caches fill, files are read for the first time.
 const WARM_UP: u32 = 3;
+/// Commands of one kind that run in a row.
+const TURN: u32 = 10;
 /// Sandboxes that are made at once in the second measurement of creation.
 const AT_ONCE: u32 = 8;
 /// A large file.
@@ -185,21 +188,27 @@ impl Bench {
         })
     }
 
+    /// Commands by turns of [`TURN`], each kind with the machine to itself: an idle sandbox of
+    /// runsc's own burns some of a core, and the end of a `runsc exec` works on for a while.
     async fn commands(&self, results: &mut Results) -> anyhow::Result<()> {
         let (mut host, mut exec, mut ours) =
             (Samples::default(), Samples::default(), Samples::default());
         let sandbox = self.service.create().await?;
-        let idle = tokio::task::block_in_place(|| self.floor.idle("exec"))?;
-        for run in 0..self.runs + WARM_UP {
-            let on_host = tokio::task::block_in_place(floor::spawn_on_host)?;
-            let by_exec = tokio::task::block_in_place(|| idle.exec())?;
-            let started = Instant::now();
-            sandbox.run().await?;
-            let time = started.elapsed();
-            if run >= WARM_UP {
-                host.add(on_host);
-                exec.add(by_exec);
-                ours.add(time);
+        for turn in 0..self.runs.div_ceil(TURN) {
+            for run in 0..TURN + WARM_UP {
+                let time = tokio::task::block_in_place(floor::spawn_on_host)?;
+                host.add_warm(run, time);
+            }
+            let idle = tokio::task::block_in_place(|| self.floor.idle(&format!("exec{turn}")))?;
+            for run in 0..TURN + WARM_UP {
+                let time = tokio::task::block_in_place(|| idle.exec())?;
+                exec.add_warm(run, time);
+            }
+            tokio::task::block_in_place(|| drop(idle));
+            for run in 0..TURN + WARM_UP {
+                let started = Instant::now();
+                sandbox.run().await?;
+                ours.add_warm(run, started.elapsed());
             }
         }
         self.service.kill(&sandbox).await?;

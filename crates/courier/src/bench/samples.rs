@@ -14,6 +14,13 @@ impl Samples {
         self.0.push(time);
     }
 
+    /// Adds the time of a run, unless it was one to warm up.
+    pub(crate) fn add_warm(&mut self, run: u32, time: Duration) {
+        if run >= super::WARM_UP {
+            self.add(time);
+        }
+    }
+
     /// Adds all of another's.
     pub(crate) fn append(&mut self, other: Self) {
         self.0.extend(other.0);
