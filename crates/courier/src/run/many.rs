@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -16,6 +17,9 @@ use crate::exit;
 
 /// Longest line of `--stdin-each`.
 const MAX_LINE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How often the progress line is drawn anew.
+const TICK: Duration = Duration::from_millis(200);
 
 /// How results are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +96,10 @@ async fn all(
     // After Ctrl-C nothing begins any more, and what runs is waited for: it destroys its sandbox.
     let runs = jobs.take_until(shared.interrupt.wait()).map(|job| async {
         let job = job?;
-        let finished = job::run(shared, job.program, job.stdin, Output::Kept).await?;
-        anyhow::Ok((job.name, finished))
+        let finished = job::run(shared, job.program, job.stdin, Output::Kept).await;
+        // At once, though it may be told later: the line shows what is done.
+        progress.inc(1);
+        anyhow::Ok((job.name, finished?))
     });
     let mut finished = std::pin::pin!(runs.buffered(at_once.max(1)));
     let (mut code, mut stopped) = (0, None);
@@ -118,7 +124,6 @@ async fn all(
                 exit::OURS
             }
         };
-        progress.inc(1);
         if code == 0 {
             code = run_code;
         }
@@ -172,7 +177,7 @@ fn progress(total: Option<u64>) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
     }
-    match total {
+    let progress = match total {
         Some(total) => ProgressBar::new(total).with_style(
             ProgressStyle::with_template("{bar:30} {pos}/{len} done, {elapsed} gone")
                 .unwrap_or_else(|_bad| ProgressStyle::default_bar()),
@@ -181,5 +186,8 @@ fn progress(total: Option<u64>) -> ProgressBar {
             ProgressStyle::with_template("{spinner} {pos} done, {elapsed} gone")
                 .unwrap_or_else(|_bad| ProgressStyle::default_spinner()),
         ),
-    }
+    };
+    // From the start: the first program may be the longest.
+    progress.enable_steady_tick(TICK);
+    progress
 }
