@@ -82,10 +82,10 @@ impl Host {
             return Ok(());
         }
         Err(Refusal::Full {
+            // No path: this reaches whoever may create sandboxes, and where they lie is not theirs.
             what: format!(
-                "{} MiB free under {}, {} MiB are the least",
+                "{} MiB free in the data folder, {} MiB are the least",
                 free >> 20,
-                self.dir.display(),
                 MIN_FREE_BYTES >> 20
             ),
         })
