@@ -113,7 +113,7 @@ fn look(dir: &Path, running: &BTreeSet<String>) -> io::Result<BTreeSet<Leak>> {
         }
     }
     let parent = format!("courier-{:08x}", fnv1a(dir.as_os_str().as_encoded_bytes()));
-    for cgroup in cgroups(Path::new("/sys/fs/cgroup"), &parent, CGROUP_DEPTH) {
+    for cgroup in cgroups(Path::new("/sys/fs/cgroup"), &parent, CGROUP_DEPTH)? {
         for (name, path) in children(&cgroup)? {
             if !running.contains(&name) {
                 let procs = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
@@ -122,7 +122,7 @@ fn look(dir: &Path, running: &BTreeSet<String>) -> io::Result<BTreeSet<Leak>> {
             }
         }
     }
-    let devices = loop_devices(&dir.join("disks"));
+    let devices = loop_devices(&dir.join("disks"))?;
     if devices > running.len() {
         leaks.insert(Leak::LoopDevices(devices - running.len()));
     }
@@ -145,37 +145,27 @@ fn children(dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
 }
 
 /// Every cgroup of that name, in every hierarchy.
-fn cgroups(below: &Path, name: &str, depth: usize) -> Vec<PathBuf> {
+fn cgroups(below: &Path, name: &str, depth: usize) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    // A cgroup that vanishes while we look is no leak.
-    for (child, path) in children(below).unwrap_or_default() {
+    // A cgroup that vanishes while we look has no children, which is no leak.
+    for (child, path) in children(below)? {
         if child == name {
             found.push(path);
         } else if depth > 0 {
-            found.extend(cgroups(&path, name, depth - 1));
+            found.extend(cgroups(&path, name, depth - 1)?);
         }
     }
-    found
+    Ok(found)
 }
 
 /// How many loop devices have a file of that directory behind them.
-fn loop_devices(disks: &Path) -> usize {
+fn loop_devices(disks: &Path) -> io::Result<usize> {
     let prefix = format!("{}/", disks.display());
-    links("/sys/block")
-        .into_iter()
-        .filter_map(|(_, path)| fs::read_to_string(path.join("loop/backing_file")).ok())
-        .filter(|file| file.starts_with(&prefix))
-        .count()
-}
-
-/// `/sys/block` has links, not directories.
-fn links(dir: &str) -> Vec<(String, PathBuf)> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    entries
+    // Links to directories; only a loop device has that file.
+    let backing = fs::read_dir("/sys/block")?
         .filter_map(Result::ok)
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-        .collect()
+        .filter_map(|entry| fs::read_to_string(entry.path().join("loop/backing_file")).ok());
+    Ok(backing.filter(|file| file.starts_with(&prefix)).count())
 }
 
 /// The mount points of a mountinfo; the fifth word. Escapes stay as they are: our paths have none.
