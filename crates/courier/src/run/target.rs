@@ -112,13 +112,18 @@ impl Target {
 
     /// What a sandbox has used so far, where that can be told.
     pub(crate) async fn usage(&self, id: &SandboxId) -> Option<Usage> {
-        match self {
-            Self::Local(local) => local.node.usage(id).await.ok(),
-            Self::Server(api) => {
-                let sandbox: Sandbox = api.get(&format!("/v1/sandboxes/{id}")).await.ok()?;
-                sandbox.usage.map(usage)
-            }
-        }
+        let told = match self {
+            Self::Local(local) => local.node.usage(id).await.map(Some).map_err(anyhow::Error::from),
+            Self::Server(api) => api
+                .get::<Sandbox>(&format!("/v1/sandboxes/{id}"))
+                .await
+                .map(|sandbox| sandbox.usage.map(usage))
+                .map_err(anyhow::Error::from),
+        };
+        told.unwrap_or_else(|error| {
+            tracing::debug!(sandbox = %id, %error, "what a sandbox has used cannot be read");
+            None
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use courier_client::execution::{Conclusion, ExecutionError, ExecutionOutcome, ExecutionSpec};
 use courier_client::{Fault, GuestClient, NodeTransport, Refusal};
+use courier_protocol::node::NodeError;
 use courier_protocol::v1::{
     CollectedFile, EndedBy, ExecutionAnswer, ExecutionEvent, LimitsBody, Timings,
 };
@@ -102,11 +103,17 @@ async fn run(
     Ok(Ran { outcome, files, usage, end })
 }
 
+/// What a sandbox has used so far; nothing when it is gone already, which its end will tell.
 async fn usage(app: &App, id: &SandboxId) -> Option<Usage> {
-    match tokio::time::timeout(USAGE_TIMEOUT, app.node.usage(id)).await {
-        Ok(usage) => usage.ok(),
-        Err(_elapsed) => None,
-    }
+    let read = tokio::time::timeout(USAGE_TIMEOUT, app.node.usage(id)).await;
+    let failure = match read {
+        Ok(Ok(usage)) => return Some(usage),
+        Ok(Err(NodeError::NotFound { .. })) => return None,
+        Ok(Err(error)) => chain(&error),
+        Err(elapsed) => elapsed.to_string(),
+    };
+    tracing::warn!(sandbox = %id, failure, "what an execution used cannot be read");
+    None
 }
 
 /// Why nothing ran, as an answer.
