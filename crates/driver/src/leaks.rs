@@ -65,7 +65,7 @@ pub async fn find_leaks(dir: &Path) -> Result<Vec<Leak>, DriverError> {
     let deadline = Instant::now() + GRACE;
     let mut seen: Option<BTreeSet<Leak>> = None;
     loop {
-        let now = look(&dir, &running(&dir).await?).map_err(failed)?;
+        let now = look(&dir, running(&dir).await?.as_ref()).map_err(failed)?;
         let still = match seen {
             None => now,
             Some(before) => now.intersection(&before).cloned().collect(),
@@ -78,24 +78,26 @@ pub async fn find_leaks(dir: &Path) -> Result<Vec<Leak>, DriverError> {
     }
 }
 
-/// Ids of the sandboxes of the launcher that runs there, if one does.
-async fn running(dir: &Path) -> Result<BTreeSet<String>, DriverError> {
+/// Ids of the sandboxes of the launcher that runs there; `None` when none does.
+async fn running(dir: &Path) -> Result<Option<BTreeSet<String>>, DriverError> {
     let ask = async {
         let driver = GvisorDriver::connect(socket_path(dir), OWNER, Linger::Go).await?;
         driver.list_all().await
     };
     match ask.await {
-        Ok(ids) => Ok(ids.into_iter().collect()),
-        Err(DriverError::Launcher(error)) if is_absent(&error) => Ok(BTreeSet::new()),
+        Ok(ids) => Ok(Some(ids.into_iter().collect())),
+        Err(DriverError::Launcher(error)) if is_absent(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// True when there is no launcher, or one that is just going: the next look will tell.
+/// True when there is no launcher, or one that is just going: the next look will tell. Nor can there
+/// be one where its socket's path would be too long.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound
+            | io::ErrorKind::InvalidFilename
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe
@@ -103,9 +105,11 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// One look.
-fn look(dir: &Path, running: &BTreeSet<String>) -> io::Result<BTreeSet<Leak>> {
+/// One look. Without a launcher, the parent of its cgroups is nobody's either.
+fn look(dir: &Path, launcher: Option<&BTreeSet<String>>) -> io::Result<BTreeSet<Leak>> {
     let mut leaks = BTreeSet::new();
+    let none = BTreeSet::new();
+    let running = launcher.unwrap_or(&none);
     let sandboxes = dir.join("sandboxes");
     for (name, path) in children(&sandboxes)? {
         if !running.contains(&name) {
@@ -120,6 +124,9 @@ fn look(dir: &Path, running: &BTreeSet<String>) -> io::Result<BTreeSet<Leak>> {
                 leaks.extend(procs.lines().filter_map(|pid| pid.parse().ok().map(Leak::Process)));
                 leaks.insert(Leak::Cgroup(path));
             }
+        }
+        if launcher.is_none() {
+            leaks.insert(Leak::Cgroup(cgroup));
         }
     }
     let devices = loop_devices(&dir.join("disks"))?;

@@ -57,8 +57,18 @@ impl Shared {
 /// Serves until a signal, a `shutdown` or idleness ends it; then nothing is left of any sandbox.
 pub(crate) fn serve(registry: Registry, policy: &Policy, signals: &OwnedFd) -> io::Result<()> {
     let path = registry.host().dir().join(SOCKET);
-    let listener = listen(&path)?;
-    let stopped = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let opened = listen(&path).and_then(|listener| {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        Ok((listener, rustix::event::eventfd(0, flags)?))
+    });
+    let (listener, stopped) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            // The parent of all cgroups is there already.
+            registry.shut_down();
+            return Err(error);
+        }
+    };
     let shared = Arc::new(Shared {
         registry,
         connections: AtomicUsize::new(0),

@@ -161,6 +161,7 @@ async fn a_directory_whose_socket_would_have_too_long_a_path_is_named() {
         Err(LauncherError::Ended { log }) => assert!(log.contains("shorter --dir"), "{log}"),
         other => unreachable!("{other:?}"),
     }
+    assert_eq!(find_leaks(&options.dir).await.unwrap(), []);
     rig.stop().await;
 }
 
