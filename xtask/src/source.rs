@@ -32,8 +32,9 @@ enum Scope {
     Shipped,
     /// All Rust, without comments.
     Rust,
-    /// Every file.
-    Everything,
+    /// What installs something: scripts, recipes of templates, and lists of packages. The pages of
+    /// sponsors that npm writes into its lock file are no place to get anything from.
+    Provisioning,
 }
 
 const RULES: &[Rule] = &[
@@ -110,21 +111,10 @@ const RULES: &[Rule] = &[
         reason: "types, lifecycle and protocol do no I/O, read no clock and do not log",
     },
     Rule {
-        // In two halves, so that this file is no finding of its own.
-        words: &[
-            concat!("registry.npmjs", ".org"),
-            concat!("pypi", ".org"),
-            concat!("pythonhosted", ".org"),
-            concat!("crates", ".io"),
-            concat!("deb.debian", ".org"),
-            concat!("proxy.golang", ".org"),
-            concat!("docker", ".io"),
-            concat!("ghcr", ".io"),
-            concat!("quay", ".io"),
-        ],
+        words: &["http://", "https://", "\"resolved\""],
         case: Case::Ignored,
-        scope: Scope::Everything,
-        allowed: &["Cargo.lock", "fuzz/Cargo.lock"],
+        scope: Scope::Provisioning,
+        allowed: &[],
         reason: "where packages come from is the machine's configuration, not ours",
     },
 ];
@@ -156,7 +146,11 @@ impl Rule {
             if self.scope == Scope::Shipped && unit_tests {
                 break;
             }
-            let code = if self.scope == Scope::Everything { line } else { without_comment(line) };
+            let code = match self.scope {
+                Scope::Provisioning if line.contains("\"url\":") => continue,
+                Scope::Provisioning => line,
+                Scope::Shipped | Scope::Rust => without_comment(line),
+            };
             if let Some(word) = self.words.iter().find(|word| self.stands_in(word, code)) {
                 let (path, number) = (&file.path, index + 1);
                 findings.push(format!("{path}:{number}: {word:?}: {}", self.reason));
@@ -171,7 +165,13 @@ impl Rule {
                 path.starts_with("crates/") && path.contains("/src/") && path.ends_with(".rs")
             }
             Scope::Rust => path.ends_with(".rs"),
-            Scope::Everything => true,
+            Scope::Provisioning => {
+                let lists = ["tests/sdk/package", "tests/sdk/requirements"];
+                ["scripts/", "templates/", ".ci/"]
+                    .iter()
+                    .chain(&lists)
+                    .any(|at| path.starts_with(at))
+            }
         };
         // A module `tests.rs` is a file's unit tests, moved out because they are long.
         let is_tests = self.scope == Scope::Shipped && path.ends_with("/tests.rs");
@@ -227,5 +227,13 @@ mod tests {
     fn the_clock_is_refused_in_pure_crates_only() {
         assert_eq!(findings("crates/lifecycle/src/a.rs", "Instant::now()").len(), 1);
         assert!(findings("crates/node/src/a.rs", "Instant::now()").is_empty());
+    }
+
+    #[test]
+    fn what_installs_something_names_no_address() {
+        assert_eq!(findings("scripts/setup", "curl https://example.test/x").len(), 1);
+        assert_eq!(findings("tests/sdk/package-lock.json", "\"resolved\": \"x\"").len(), 1);
+        assert!(findings("tests/sdk/package-lock.json", "\"url\": \"https://x\"").is_empty());
+        assert!(findings("README.md", "https://example.test/x").is_empty());
     }
 }
