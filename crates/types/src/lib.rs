@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock, awaits or logs. A value that exists is valid: parsing
 //! happens in the constructors, at the edge, and nowhere else.
 
+pub mod egress;
 mod end;
 mod id;
 mod isolation;

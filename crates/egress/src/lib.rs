@@ -1,0 +1,20 @@
+//! Egress: the policy's one decision function, and what enforces it on the host's side of the fence.
+//!
+//! ```text
+//! link (raw IP) ─▶ stack ─▶ DNS ──▶ policy ─▶ resolver, pins
+//!                    └────▶ gate ─▶ policy ─▶ connection ─▶ TLS │ HTTP ─▶ policy ─▶ dialer
+//!                                                                  └▶ broker (credentials)
+//! ```
+//!
+//! What always holds: nothing reads the link before there is a policy; whatever ends here closes the
+//! link, and without a link a sandbox has no network; what was decided is what is dialled and what
+//! is logged.
+
+mod flow;
+pub mod policy;
+mod source;
+mod tunnel;
+
+pub use flow::{FlowLog, FlowPage, FlowReader};
+pub use source::{CredentialSource, SourceError};
+pub use tunnel::{NoTunnels, TunnelError, TunnelStream, Tunnels};
