@@ -1,12 +1,18 @@
 //! The smallest guest: answers every record on its standard input with the same record. The
 //! conformance suite runs it in place of the guest daemon.
 //!
-//! Three records are orders instead: `eat` takes memory without end, `fill` writes to the disk until
-//! it is full and says so, `exit` ends the guest.
+//! Some records are orders instead: `eat` takes memory without end, `fill` writes to the disk until
+//! it is full and says so, `exit` ends the guest. `packet` sends one, `ask` sends one and answers
+//! what comes back, `network` tells what of the network there is, and which doors are shut to root.
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::{Ipv6Addr, UdpSocket};
 use std::os::fd::AsFd;
+use std::time::Duration;
+
+use courier_driver::conformance::DESTINATION;
+use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 
 /// Longest record.
 const MAX_RECORD: usize = 64 * 1024;
@@ -23,6 +29,9 @@ fn main() -> std::io::Result<()> {
                 let written = fill();
                 channel.write_all(written.to_string().as_bytes())?;
             }
+            b"packet" => channel.write_all(send()?)?,
+            b"ask" => channel.write_all(&ask()?)?,
+            b"network" => channel.write_all(network().as_bytes())?,
             other => channel.write_all(other)?,
         }
     }
@@ -45,4 +54,51 @@ fn fill() -> u64 {
         written += count as u64;
     }
     written
+}
+
+/// Sends a packet that nobody answers.
+fn send() -> std::io::Result<&'static [u8]> {
+    UdpSocket::bind("0.0.0.0:0")?.send_to(b"x", (DESTINATION, 9))?;
+    Ok(b"sent")
+}
+
+/// Sends a packet and waits for its answer.
+fn ask() -> std::io::Result<Vec<u8>> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    socket.connect((DESTINATION, 9))?;
+    socket.send(b"question")?;
+    let mut answer = vec![0; 64];
+    let count = socket.recv(&mut answer)?;
+    answer.truncate(count);
+    Ok(answer)
+}
+
+/// The interfaces, and how root fares with raw sockets and with IPv6.
+fn network() -> String {
+    let devices = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    let devices: Vec<&str> = devices
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, _)| name.trim())
+        .collect();
+    let raw = |family, protocol| {
+        outcome(socket(family, SocketType::RAW, protocol).map_err(std::io::Error::from))
+    };
+    let six = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))
+        .and_then(|socket| socket.send_to(b"x", "[2001:db8::9]:9"));
+    format!(
+        "{devices:?} inet {} inet6 {} packet {} ipv6 {}",
+        raw(AddressFamily::INET, Some(ipproto::ICMP)),
+        raw(AddressFamily::INET6, Some(ipproto::ICMPV6)),
+        raw(AddressFamily::PACKET, None),
+        outcome(six),
+    )
+}
+
+fn outcome<T>(result: std::io::Result<T>) -> String {
+    match result {
+        Ok(_open) => "open".to_owned(),
+        Err(error) => format!("{:?}", error.kind()),
+    }
 }

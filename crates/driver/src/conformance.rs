@@ -3,6 +3,7 @@
 //!
 //! A case panics with what went wrong: it is for tests only.
 
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,12 +13,16 @@ use async_trait::async_trait;
 use courier_types::{EndReason, Limits, LimitsRequest, SandboxId, Timestamp};
 use rustix::event::{PollFd, PollFlags};
 
-use crate::{Driver, DriverError, Machine, MachineSpec};
+use crate::{Driver, DriverError, LINK_GUEST, LINK_MTU, Machine, MachineSpec};
 
 /// How long anything may take that is expected to happen at once.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Lifetime of machines whose deadline a case is not about.
 const LONG: Duration = Duration::from_secs(300);
+
+/// Where the guest of a rig sends a packet: an address of the documentation (RFC 5737), which no link
+/// leads to.
+pub const DESTINATION: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 
 /// A driver under test, and a way to harm its machines.
 #[async_trait]
@@ -30,6 +35,9 @@ pub trait Rig: Send + Sync {
 
     /// Kills the machine behind the driver's back.
     async fn crash(&self, id: &SandboxId);
+
+    /// Has the guest send one packet to [`DESTINATION`].
+    fn send_packet(&self, machine: &Machine);
 }
 
 /// Runs every case, one after the other.
@@ -43,6 +51,9 @@ pub async fn run(rig: &dyn Rig) {
     a_machines_own_end_is_noticed(rig).await;
     machines_are_made_side_by_side(rig).await;
     usage_is_told_while_it_runs(rig).await;
+    the_link_carries_what_the_guest_sends_and_nothing_else(rig).await;
+    a_packet_that_nobody_reads_waits_for_the_next_process(rig).await;
+    the_link_ends_with_the_machine(rig).await;
 }
 
 /// Create, list, talk, destroy.
@@ -82,8 +93,8 @@ pub async fn an_equal_create_gives_the_same_machine(rig: &dyn Rig) {
 
 /// What a restarted server does.
 pub async fn attach_gives_a_channel_to_the_same_guest(rig: &dyn Rig) {
-    let Machine { id, channel, gone } = create(rig, LONG).await;
-    drop((channel, gone));
+    let Machine { id, channel, gone, link } = create(rig, LONG).await;
+    drop((channel, gone, link));
     let machine = rig.driver().attach(&id).await.expect("attach");
     assert_eq!(echo(&machine.channel, b"again"), b"again");
     assert!(!readable(&machine.gone, Duration::ZERO));
@@ -153,6 +164,36 @@ pub async fn usage_is_told_while_it_runs(rig: &dyn Rig) {
     rig.driver().destroy(&machine.id).await.expect("destroy");
 }
 
+/// One record is one packet, from the link's own address.
+pub async fn the_link_carries_what_the_guest_sends_and_nothing_else(rig: &dyn Rig) {
+    let machine = create(rig, LONG).await;
+    assert_eq!(echo(&machine.channel, b"up"), b"up");
+    assert!(!readable(&machine.link, Duration::ZERO), "the guest has sent nothing yet");
+    rig.send_packet(&machine);
+    assert_sent_by_guest(&packet(&machine.link));
+    assert!(!readable(&machine.link, Duration::ZERO), "the guest has sent one packet");
+    rig.driver().destroy(&machine.id).await.expect("destroy");
+}
+
+/// Nobody but the reader of the link takes anything from it, and a restarted server is a reader.
+pub async fn a_packet_that_nobody_reads_waits_for_the_next_process(rig: &dyn Rig) {
+    let machine = create(rig, LONG).await;
+    rig.send_packet(&machine);
+    let Machine { id, channel, gone, link } = machine;
+    drop((channel, gone, link));
+    let machine = rig.driver().attach(&id).await.expect("attach");
+    assert_sent_by_guest(&packet(&machine.link));
+    rig.driver().destroy(&id).await.expect("destroy");
+}
+
+/// What reads a link learns of its end there.
+pub async fn the_link_ends_with_the_machine(rig: &dyn Rig) {
+    let machine = create(rig, LONG).await;
+    rig.driver().destroy(&machine.id).await.expect("destroy");
+    assert!(readable(&machine.link, PATIENCE), "the link ends");
+    assert_eq!(packet(&machine.link), b"");
+}
+
 /// A machine with small caps.
 pub async fn create(rig: &dyn Rig, life: Duration) -> Machine {
     rig.driver().create(&spec(rig, life)).await.expect("create")
@@ -178,6 +219,26 @@ pub fn echo(channel: &OwnedFd, record: &[u8]) -> Vec<u8> {
     let count = rustix::io::read(channel, &mut answer).expect("read from the channel");
     answer.truncate(count);
     answer
+}
+
+/// The next packet from a link, or nothing at its end.
+pub fn packet(link: &OwnedFd) -> Vec<u8> {
+    assert!(readable(link, PATIENCE), "a packet comes");
+    // One byte more, so that a packet that is too long shows.
+    let mut packet = vec![0; LINK_MTU + 1];
+    let count = rustix::io::read(link, &mut packet).expect("read from the link");
+    packet.truncate(count);
+    packet
+}
+
+/// Checks the IPv4 header of a packet that [`Rig::send_packet`] made.
+#[track_caller]
+pub fn assert_sent_by_guest(packet: &[u8]) {
+    let address = |at: usize| Some(packet.get(at..at + 4)?.to_vec());
+    assert!(packet.len() <= LINK_MTU, "{} bytes", packet.len());
+    assert_eq!(packet.first().map(|byte| byte >> 4), Some(4), "a raw IPv4 packet: {packet:?}");
+    assert_eq!(address(12), Some(LINK_GUEST.octets().to_vec()), "from the guest: {packet:?}");
+    assert_eq!(address(16), Some(DESTINATION.octets().to_vec()), "{packet:?}");
 }
 
 /// Waits until the machine is gone.

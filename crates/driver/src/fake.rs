@@ -33,6 +33,9 @@ struct FakeMachine {
     channel: OwnedFd,
     guest: OwnedFd,
     gone: OwnedFd,
+    link: OwnedFd,
+    /// The guest's end of the link; absent once it was taken.
+    guest_link: Option<OwnedFd>,
     ended: Option<EndReason>,
     timer: Option<JoinHandle<()>>,
 }
@@ -52,6 +55,11 @@ impl FakeDriver {
     /// Ends a machine as a crash would. False when there is none that runs.
     pub fn crash(&self, id: &SandboxId) -> bool {
         lock(&self.machines).get_mut(id).is_some_and(|machine| machine.end(EndReason::Crashed))
+    }
+
+    /// The guest's end of a machine's link, once: what is written to it is what the guest sends.
+    pub fn take_link(&self, id: &SandboxId) -> Option<OwnedFd> {
+        lock(&self.machines).get_mut(id)?.guest_link.take()
     }
 
     fn machine_of<T>(
@@ -83,11 +91,14 @@ impl FakeDriver {
 
 impl FakeMachine {
     fn new() -> io::Result<(Self, OwnedFd)> {
-        let (channel, guest) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let pair = |flags| socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
+        let (channel, guest) = pair(SocketFlags::CLOEXEC)?;
+        let (link, guest_link) = pair(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
         let gone = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let served = guest.try_clone()?;
-        Ok((Self { channel, guest, gone, ended: None, timer: None }, served))
+        let guest_link = Some(guest_link);
+        let machine = Self { channel, guest, gone, link, guest_link, ended: None, timer: None };
+        Ok((machine, served))
     }
 
     fn fds(&self, id: &SandboxId) -> Result<Machine, DriverError> {
@@ -99,6 +110,7 @@ impl FakeMachine {
             id: id.clone(),
             channel: self.channel.try_clone().map_err(failed)?,
             gone: self.gone.try_clone().map_err(failed)?,
+            link: self.link.try_clone().map_err(failed)?,
         })
     }
 
@@ -108,8 +120,10 @@ impl FakeMachine {
             return false;
         }
         self.ended = Some(reason);
-        // The guest may have closed it already, and an eventfd takes a first write always.
+        // The guest may have closed them already, and an eventfd takes a first write always. The
+        // link is shut down for writing from the host's end too: whoever took the other one notices.
         let _closed = rustix::net::shutdown(&self.guest, Shutdown::Both);
+        let _closed = rustix::net::shutdown(&self.link, Shutdown::Both);
         let _written = rustix::io::write(&self.gone, &1_u64.to_ne_bytes());
         true
     }

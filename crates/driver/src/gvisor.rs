@@ -152,8 +152,10 @@ impl GvisorDriver {
         image: Option<&OwnedFd>,
     ) -> Result<Machine, DriverError> {
         let (answer, fds) = self.call(&request, image).await?;
-        match (answer, <[OwnedFd; 2]>::try_from(fds)) {
-            (Answer::Machine, Ok([channel, gone])) => Ok(Machine { id: id.clone(), channel, gone }),
+        match (answer, <[OwnedFd; 3]>::try_from(fds)) {
+            (Answer::Machine, Ok([channel, gone, link])) => {
+                Ok(Machine { id: id.clone(), channel, gone, link })
+            }
             (other, _) => Err(unexpected(other, Some(id))),
         }
     }
@@ -176,7 +178,7 @@ impl Driver for GvisorDriver {
         let image = OwnedFd::from(image.into_std().await);
         let id = spec.id.as_str();
         let deadline = spec.deadline.as_micros();
-        let request = Request::Create { id, limits: spec.limits, deadline };
+        let request = Request::Create { id, limits: spec.limits.into(), deadline };
         self.machine(&spec.id, request, Some(&image)).await
     }
 

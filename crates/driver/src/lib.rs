@@ -14,11 +14,25 @@ pub mod leaks;
 /// The driver for this host, and whether its machines outlive it.
 pub use gvisor::{GvisorDriver as HostDriver, Linger};
 
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
 use courier_types::{EndReason, Isolation, Limits, SandboxId, Timestamp, Usage};
+
+/// Longest IP packet on a machine's network link, in bytes: as long as an IP packet can nearly be
+/// (65,535), so that few packets carry much, and still within one receive of gVisor's netstack.
+pub const LINK_MTU: usize = 65_520;
+/// The guest's address on its link, the same in every machine: each link is a network of its own.
+/// From `192.0.0.0/29`, the prefix that RFC 7335 sets apart for addresses within a host (RFC 6333
+/// for one end of a tunnel before that). Nothing routes it, so it is in nobody's way, private
+/// networks included.
+pub const LINK_GUEST: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 2);
+/// The host's address on every link: the guest's default gateway.
+pub const LINK_HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 1);
+/// Length of the network prefix of both addresses.
+pub const LINK_PREFIX: u8 = 29;
 
 /// What a driver makes a machine from. Nothing in it is a secret.
 #[derive(Debug, Clone)]
@@ -43,6 +57,19 @@ pub struct Machine {
     pub channel: OwnedFd,
     /// Becomes readable (poll) when the machine is gone.
     pub gone: OwnedFd,
+    /// Host end of the network link: a connected, non-blocking `SOCK_SEQPACKET` Unix socket. One
+    /// record is one IP packet without a link header, in both directions, of at most [`LINK_MTU`]
+    /// bytes.
+    ///
+    /// The machine has no other way out, so what nobody reads here goes nowhere: packets wait in
+    /// the socket's buffer, and those beyond it are lost. [`Driver::attach`] gives the same link
+    /// again; only one reader at a time makes sense. It reads an end of file once the machine is
+    /// gone.
+    ///
+    /// Everything read from it is hostile: records of any length and content, and descriptors sent
+    /// along. Read with a plain `read` or `recv`, which drop descriptors, never with `recvmsg` and
+    /// room for them.
+    pub link: OwnedFd,
 }
 
 /// How a machine ended.
@@ -121,7 +148,7 @@ pub trait Driver: Send + Sync + std::fmt::Debug + 'static {
     /// be up yet. Intent is journalled before anything is made; on failure nothing is left.
     async fn create(&self, spec: &MachineSpec) -> Result<Machine, DriverError>;
 
-    /// The channel of a machine that an earlier process of ours made.
+    /// The channel and the link of a machine that an earlier process of ours made.
     async fn attach(&self, id: &SandboxId) -> Result<Machine, DriverError>;
 
     /// Moves the time at which the machine is destroyed without anybody's asking.

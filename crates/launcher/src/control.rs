@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::Limits;
 
-/// The one record that the launcher sends, with three descriptors: the guest's end of the channel,
-/// the image, the writable disk.
+/// The one record that the launcher sends, with four descriptors: the guest's ends of the channel
+/// and of the network link, the image, the writable disk.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BoxConfig {
     /// The caps.

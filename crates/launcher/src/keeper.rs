@@ -15,6 +15,7 @@ use rustix::thread::UnshareFlags;
 use crate::cgroup::Cgroup;
 use crate::control::{BoxConfig, Report};
 use crate::host::Host;
+use crate::network;
 use crate::record;
 use crate::sandbox::{Order, Phase, Running, Sandbox, Wanted};
 use crate::wire::{Ended, How, Refusal, Usage};
@@ -60,6 +61,7 @@ fn begin(sandbox: &Sandbox, host: &Host, order: Order, cgroup: &Cgroup) -> Resul
     let disk = host.disks.make(order.limits.disk_mib).map_err(failed("make the disk"))?;
     cgroup.make(&order.limits).map_err(failed("make the cgroup"))?;
     let (channel, guest) = seqpacket_pair().map_err(failed("make the channel"))?;
+    let (link, guest_link) = network::link().map_err(failed("make the network link"))?;
     let (control, box_end) = seqpacket_pair().map_err(failed("make the control socket"))?;
     let child = spawn(box_end).map_err(failed("start the box"))?;
     let config = BoxConfig {
@@ -70,14 +72,14 @@ fn begin(sandbox: &Sandbox, host: &Host, order: Order, cgroup: &Cgroup) -> Resul
         turn: host.turn(),
     };
     let mut live = Live::new(child, control).map_err(failed("watch the box"))?;
-    let fds = [guest.as_fd(), order.image.as_fd(), disk.as_fd()];
+    let fds = [guest.as_fd(), guest_link.as_fd(), order.image.as_fd(), disk.as_fd()];
     let sent = record::send(&live.control, &config, &fds).map_err(failed("configure the box"));
-    drop((guest, disk));
+    drop((guest, guest_link, disk));
     let up = sent.and_then(|()| live.wait_until_up(sandbox));
     let phase = up.and_then(|()| {
         let pidfd = live.pidfd.try_clone().map_err(failed("duplicate a descriptor"))?;
         let pid = Pid::from_child(&live.child);
-        Ok(Phase::Running(Running { channel, pidfd, pid, cgroup: cgroup.clone() }))
+        Ok(Phase::Running(Running { channel, link, pidfd, pid, cgroup: cgroup.clone() }))
     });
     match phase {
         Ok(running) => {

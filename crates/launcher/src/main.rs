@@ -13,16 +13,19 @@ mod host;
 mod intent;
 mod keeper;
 mod loop_device;
+mod network;
 mod oci;
 mod options;
 mod privileges;
 mod record;
 mod registry;
 mod sandbox;
+mod sentry;
 mod server;
 mod signals;
 mod technology;
 mod walls;
+mod watch;
 mod wire;
 
 use std::process::ExitCode;
@@ -67,7 +70,7 @@ fn serve(options: Options) -> std::io::Result<()> {
     server::serve(registry, &options.policy, &signals)
 }
 
-/// Five descriptors per sandbox add up to more than the usual 1,024.
+/// Six descriptors per sandbox add up to more than the usual 1,024.
 fn raise_open_files() -> std::io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 /// had to escape, fits.
 pub(crate) const MAX_RECORD: usize = 128 * 1024;
 /// Most descriptors that one record carries.
-pub(crate) const MAX_FDS: usize = 3;
+pub(crate) const MAX_FDS: usize = 4;
 
 /// Sends one record.
 pub(crate) fn send<T: Serialize>(

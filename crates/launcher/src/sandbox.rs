@@ -67,6 +67,8 @@ pub(crate) enum Phase {
 pub(crate) struct Running {
     /// The host's end of the channel.
     pub(crate) channel: OwnedFd,
+    /// The host's end of the network link.
+    pub(crate) link: OwnedFd,
     /// The box, pid 1 of the sandbox's pid namespace.
     pub(crate) pidfd: OwnedFd,
     /// The same, for its paths in /proc.
@@ -82,6 +84,8 @@ pub(crate) struct MachineFds {
     pub(crate) channel: OwnedFd,
     /// Becomes readable when the sandbox is gone.
     pub(crate) gone: OwnedFd,
+    /// The host's end of the network link.
+    pub(crate) link: OwnedFd,
 }
 
 /// What a sandbox is made from.
@@ -126,6 +130,7 @@ impl Sandbox {
                 Ok(MachineFds {
                     channel: duplicate(&running.channel)?,
                     gone: duplicate(&running.pidfd)?,
+                    link: duplicate(&running.link)?,
                 })
             }
             Phase::Failed(refusal) => Err(refusal.clone()),

@@ -294,7 +294,7 @@ impl Connection {
 }
 
 fn machine(fds: crate::sandbox::MachineFds) -> Reply {
-    Ok((Answer::Machine, vec![fds.channel, fds.gone]))
+    Ok((Answer::Machine, vec![fds.channel, fds.gone, fds.link]))
 }
 
 fn list(registry: &Registry, owner: Option<&Owner>, after: Option<String>) -> Reply {

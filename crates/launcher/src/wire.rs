@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Version of these messages. A client of another version gets a clear error.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Most ids in one answer to `list`.
 pub(crate) const LIST_PAGE: usize = 1_000;
 
@@ -95,8 +95,8 @@ pub(crate) enum Answer {
         /// Name and version of the isolation technology; absent where it cannot be used.
         technology: Option<String>,
     },
-    /// To `create` and `attach`, with two descriptors: the channel, and one that becomes readable
-    /// when the sandbox is gone.
+    /// To `create` and `attach`, with three descriptors: the channel, one that becomes readable
+    /// when the sandbox is gone, and the host's end of the network link.
     Machine,
     /// Done, nothing to tell.
     Done,

@@ -2,11 +2,11 @@
 //!
 //! The other side is `courier-launcher`, module `wire`; [`VERSION`] guards the pair.
 
-use courier_types::{Limits, Usage};
+use courier_types::Usage;
 use serde::{Deserialize, Serialize};
 
 /// Version of these messages.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// A request.
 #[derive(Debug, Serialize)]
@@ -66,6 +66,33 @@ pub(super) enum Request<'a> {
     Shutdown,
 }
 
+/// The caps of one sandbox, as the launcher names them.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Limits {
+    /// Memory in MiB.
+    memory_mib: u32,
+    /// CPU in thousandths of a core.
+    cpu_millis: u32,
+    /// Processes and threads per user inside.
+    pids: u32,
+    /// Writable disk in MiB.
+    disk_mib: u32,
+    /// Open files per process.
+    open_files: u32,
+}
+
+impl From<courier_types::Limits> for Limits {
+    fn from(limits: courier_types::Limits) -> Self {
+        Self {
+            memory_mib: limits.memory_mib(),
+            cpu_millis: limits.cpu_millis(),
+            pids: limits.pids(),
+            disk_mib: limits.disk_mib(),
+            open_files: limits.open_files(),
+        }
+    }
+}
+
 /// An answer.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
@@ -77,7 +104,7 @@ pub(super) enum Answer {
         /// Name and version of the technology, where it can be used.
         technology: Option<String>,
     },
-    /// With channel and gone.
+    /// With channel, gone and link.
     Machine,
     /// Nothing to tell.
     Done,

@@ -177,3 +177,30 @@ async fn an_image_that_is_no_image_does_not_start_and_leaves_nothing() {
     assert_eq!(find_leaks(rig.dir()).await.unwrap(), []);
     rig.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_link_carries_answers_and_is_the_only_network() {
+    let Some(rig) = GvisorRig::start("link").await else { return };
+    let machine = create(&rig, LONG).await;
+    let seen = String::from_utf8(echo(&machine.channel, b"network")).unwrap();
+    let refused = "PermissionDenied";
+    let wanted = format!(
+        r#"["lo", "eth0"] inet {refused} inet6 {refused} packet {refused} ipv6 HostUnreachable"#
+    );
+    assert_eq!(seen, wanted, "root inside has no raw socket, and IPv6 leads nowhere");
+    rustix::io::write(&machine.channel, b"ask").unwrap();
+    let mut packet = conformance::packet(&machine.link);
+    conformance::assert_sent_by_guest(&packet);
+    // With both ends swapped it is its own answer, checksums included.
+    let (source, rest) = packet[12..24].split_at_mut(4);
+    source.swap_with_slice(&mut rest[..4]);
+    let (source, destination) = packet[20..24].split_at_mut(2);
+    source.swap_with_slice(destination);
+    rustix::io::write(&machine.link, &packet).unwrap();
+    assert!(conformance::readable(&machine.channel, Duration::from_secs(20)));
+    let mut answer = [0; 64];
+    let count = rustix::io::read(&machine.channel, &mut answer).unwrap();
+    assert_eq!(&answer[..count], b"question");
+    rig.driver().destroy(&machine.id).await.unwrap();
+    rig.stop().await;
+}

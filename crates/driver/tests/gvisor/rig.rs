@@ -7,11 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use courier_driver::Driver;
-use courier_driver::conformance::Rig;
+use courier_driver::conformance::{Rig, echo};
 use courier_driver::gvisor::{GvisorDriver, Linger};
 use courier_driver::launcher_process::{LauncherOptions, ensure_running, socket_path};
 use courier_driver::leaks::find_leaks;
+use courier_driver::{Driver, Machine};
 use courier_types::SandboxId;
 use rustix::process::{Pid, Signal};
 
@@ -95,6 +95,10 @@ impl Rig for GvisorRig {
         for pid in pids {
             let _gone_already = rustix::process::kill_process(pid, Signal::KILL);
         }
+    }
+
+    fn send_packet(&self, machine: &Machine) {
+        assert_eq!(echo(&machine.channel, b"packet"), b"sent");
     }
 }
 
