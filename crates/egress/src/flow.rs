@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use courier_types::Timestamp;
-use courier_types::egress::{Flow, FlowEvent};
+use courier_types::egress::{Flow, FlowEvent, FlowPage};
 use tokio::sync::watch;
 
 /// Most records that are kept. At some 300 bytes each this is 1.2 MB for a sandbox at its worst.
@@ -31,15 +31,6 @@ impl Default for FlowLog {
         let records = Mutex::new(VecDeque::new());
         Self(Arc::new(Shared { records, newest: watch::Sender::new(0) }))
     }
-}
-
-/// Some records in order.
-#[derive(Debug, Clone, Default)]
-pub struct FlowPage {
-    /// The records.
-    pub flows: Vec<Flow>,
-    /// How many fell out of the log's bound before the first of them, after the asked-for number.
-    pub missed: u64,
 }
 
 impl FlowLog {

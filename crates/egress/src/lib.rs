@@ -15,6 +15,6 @@ pub mod policy;
 mod source;
 mod tunnel;
 
-pub use flow::{FlowLog, FlowPage, FlowReader};
+pub use flow::{FlowLog, FlowReader};
 pub use source::{CredentialSource, SourceError};
 pub use tunnel::{NoTunnels, TunnelError, TunnelStream, Tunnels};

@@ -4,16 +4,20 @@
 //! is decided is a value of it, and so is what is dialled and what is logged.
 
 mod credential;
+mod explain;
 mod flow;
 mod host;
 mod names;
+mod network;
 mod policy;
 mod secret;
 
 pub use credential::{Credential, CredentialError, Injection, Template, TemplatePart};
-pub use flow::{Flow, FlowEvent, FlowRefusal, Transport};
+pub use explain::{ExplainRequest, ExplainStep, Explanation};
+pub use flow::{Flow, FlowEvent, FlowPage, FlowRefusal, Transport};
 pub use host::{HostError, HostName, HostPattern};
 pub use names::{NameError, PresetName, SecretName, TunnelName};
+pub use network::{NetworkSpec, ProxyTls, UpstreamProxy};
 pub use policy::{
     Action, Destination, Layer, LayerSource, Layers, Method, PathPattern, Policy, PolicyError,
     PortRange, Protocol, Rule,

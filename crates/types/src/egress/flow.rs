@@ -7,7 +7,7 @@ use std::net::SocketAddrV4;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Destination, HostName, Protocol, SecretName, TunnelName};
+use super::{HostName, Protocol, SecretName, TunnelName};
 use crate::{DurationMs, Timestamp};
 
 /// One record.
@@ -23,7 +23,16 @@ pub struct Flow {
     pub event: FlowEvent,
 }
 
-/// Below what a refusal happened.
+/// Some records in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowPage {
+    /// The records, oldest first.
+    pub flows: Vec<Flow>,
+    /// How many fell out of the log's bound before the first of them, after the asked-for number.
+    pub missed: u64,
+}
+
+/// At what level something was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
@@ -151,12 +160,5 @@ impl FlowRefusal {
     #[must_use]
     pub fn new(fence: &str, why: impl Into<String>) -> Self {
         Self { fence: fence.to_owned(), why: why.into() }
-    }
-}
-
-/// What a destination is called in a record: canonical, one word.
-impl From<&Destination> for String {
-    fn from(to: &Destination) -> Self {
-        to.to_string()
     }
 }
