@@ -40,6 +40,8 @@ struct Alive {
     host: OwnedFd,
     life: Option<OwnedFd>,
     gone: OwnedFd,
+    /// The link, and the guest's end of it, which says nothing.
+    link: (OwnedFd, OwnedFd),
     found: EndReason,
 }
 
@@ -116,6 +118,7 @@ impl Driver for TestDriver {
             host,
             life: Some(life),
             gone,
+            link: pair(),
             found: EndReason::Requested,
         };
         self.deadlines.lock().unwrap().insert(spec.id.clone(), spec.deadline);
@@ -130,6 +133,7 @@ impl Driver for TestDriver {
             id: id.clone(),
             channel: machine.host.try_clone().unwrap(),
             gone: machine.gone.try_clone().unwrap(),
+            link: machine.link.0.try_clone().unwrap(),
         })
     }
 
