@@ -1,6 +1,6 @@
 //! Looking for what belongs to the host or to others.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 
 use courier_tests::sandbox::escape;
 use serde_json::json;
@@ -120,41 +120,60 @@ pub(crate) fn what_one_sandbox_wrote_the_next_does_not_find(world: &World) {
 
 pub(crate) fn nothing_but_loopback_can_be_reached_and_no_name_resolves(world: &World) {
     let listener = TcpListener::bind(("0.0.0.0", 0)).expect("a port is free");
-    let port = listener.local_addr().expect("bound").port();
-    let code = format!(
-        r#"
+    let datagrams = UdpSocket::bind(("0.0.0.0", 0)).expect("a port is free");
+    datagrams.set_nonblocking(true).expect("a socket can be made so");
+    let ports = [listener.local_addr(), datagrams.local_addr()].map(|a| a.expect("bound").port());
+    let own: Vec<String> = own_address().into_iter().chain(["127.0.0.1".to_owned()]).collect();
+    // The link's other end, a metadata service, private networks, the internet: only from inside.
+    let others = ["192.0.0.1", "169.254.169.254", "10.0.2.2", "192.168.0.1", "8.8.8.8"];
+    let others = others.map(str::to_owned);
+    let code = |addresses: &[String]| {
+        format!(
+            r#"
 import json, socket
 outcome = {{}}
-for address in ["127.0.0.1", "10.0.2.2", "169.254.169.254", "192.168.0.1", "8.8.8.8"]:
+for address in {addresses:?}:
     try:
-        socket.create_connection((address, {port}), 3).close()
+        socket.create_connection((address, {}), 2).close()
         outcome[address] = "reached"
     except OSError as error:
         outcome[address] = "refused"
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", (address, {}))
+    except OSError as error:
+        pass
 try:
     socket.getaddrinfo("example.com", 80)
     outcome["name"] = "resolved"
 except OSError:
     outcome["name"] = "refused"
-try:
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.sendto(b"x", ("10.255.255.53", 53))
-    outcome["datagram"] = "sent"
-except OSError:
-    outcome["datagram"] = "refused"
 outcome["interfaces"] = [name for _, name in socket.if_nameindex()]
 print(json.dumps(outcome))
-"#
-    );
-    let outside = world.on_host(&code);
+"#,
+            ports[0], ports[1]
+        )
+    };
+    let outside = world.on_host(&code(&own));
     assert!(outside.out().contains(r#""127.0.0.1": "reached""#), "the control: {}", outside.out());
-    let answer = world.execute(&code, &json!({}));
+    let mut datagram = [0; 1];
+    datagrams.recv(&mut datagram).expect("the control's datagram came");
+    while datagrams.recv(&mut datagram).is_ok() {}
+    let answer = world.execute(&code(&[&own[..], &others].concat()), &json!({}));
     let text = answer["stdout"]["text"].as_str().expect("text");
     let inside: serde_json::Value = serde_json::from_str(text).expect("the program prints JSON");
     for (what, outcome) in inside.as_object().expect("an object") {
         match what.as_str() {
-            "interfaces" => assert_eq!(outcome, &json!(["lo"])),
+            "interfaces" => assert_eq!(outcome, &json!(["lo", "eth0"])),
             _ => assert_eq!(outcome, "refused", "{what}"),
         }
     }
+    let came = datagrams.recv(&mut datagram).expect_err("no datagram comes from inside");
+    assert_eq!(came.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+/// The address that this host would send from, where it has a network.
+fn own_address() -> Option<String> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+    socket.connect(("203.0.113.1", 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip().to_string())
 }
