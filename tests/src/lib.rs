@@ -19,6 +19,7 @@ pub mod environment;
 pub mod host;
 pub mod http;
 pub mod program;
+pub mod rig;
 pub mod sandbox;
 pub mod sdk;
 pub mod server;
