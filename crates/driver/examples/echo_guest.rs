@@ -77,21 +77,25 @@ fn ask() -> std::io::Result<Vec<u8>> {
 /// The interfaces, and how root fares with raw sockets and with IPv6.
 fn network() -> String {
     let devices = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();
-    let devices: Vec<&str> = devices
+    let mut devices: Vec<&str> = devices
         .lines()
         .filter_map(|line| line.split_once(':'))
         .map(|(name, _)| name.trim())
         .collect();
-    let raw = |family, protocol| {
-        outcome(socket(family, SocketType::RAW, protocol).map_err(std::io::Error::from))
+    // gVisor tells them in any order.
+    devices.sort_unstable();
+    let open = |family, kind, protocol| {
+        outcome(socket(family, kind, protocol).map_err(std::io::Error::from))
     };
+    let raw = |family, protocol| open(family, SocketType::RAW, protocol);
     let six = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))
         .and_then(|socket| socket.send_to(b"x", "[2001:db8::9]:9"));
     format!(
-        "{devices:?} inet {} inet6 {} packet {} ipv6 {}",
+        "{devices:?} inet {} inet6 {} packet {} ping {} ipv6 {}",
         raw(AddressFamily::INET, Some(ipproto::ICMP)),
         raw(AddressFamily::INET6, Some(ipproto::ICMPV6)),
         raw(AddressFamily::PACKET, None),
+        open(AddressFamily::INET, SocketType::DGRAM, Some(ipproto::ICMP)),
         outcome(six),
     )
 }

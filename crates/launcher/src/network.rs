@@ -74,3 +74,29 @@ pub(crate) fn configuration() -> Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_of_the_full_length_is_one_record_and_what_does_not_fit_is_refused_at_once() {
+        let (host, guest) = link().unwrap();
+        let packet = vec![7; MTU as usize];
+        assert_eq!(rustix::io::write(&guest, &packet), Ok(packet.len()));
+        let mut received = vec![0; packet.len() + 1];
+        assert_eq!(rustix::io::read(&host, &mut received), Ok(packet.len()));
+        assert_eq!(rustix::io::read(&host, &mut received), Err(rustix::io::Errno::AGAIN));
+        let fitted = (0..).take_while(|_| rustix::io::write(&guest, &packet).is_ok()).count();
+        assert!((3..=64).contains(&fitted), "{fitted} packets wait");
+    }
+
+    #[test]
+    fn only_ipv4_leaves_loopback() {
+        let told = configuration();
+        let link = &told["FDBasedLinks"][0];
+        assert_eq!(link["Addresses"], json!([{"Address": "192.0.0.2", "PrefixLen": 29}]));
+        assert_eq!(told["Defaultv6Gateway"], Value::Null);
+        assert_eq!(told["FDBasedLinks"].as_array().map(Vec::len), Some(1));
+    }
+}

@@ -92,3 +92,61 @@ impl AsFd for Sentry {
         self.socket.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::record;
+
+    fn pair() -> (Sentry, UnixStream) {
+        let (socket, peer) = UnixStream::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        (Sentry { socket: socket.into(), answer: Vec::new() }, peer)
+    }
+
+    #[test]
+    fn a_call_has_method_argument_and_descriptor() {
+        let (sentry, peer) = pair();
+        let (_read, write) = io::pipe().unwrap();
+        sentry.send("Network.X", &json!({"Name": "lo"}), &[write.as_fd()]).unwrap();
+        let (call, fds) = record::receive::<Value>(&peer).unwrap().unwrap();
+        assert_eq!(call, json!({"method": "Network.X", "arg": {"Name": "lo"}}));
+        assert_eq!(fds.len(), 1);
+    }
+
+    #[test]
+    fn an_answer_may_come_in_pieces_and_a_failure_is_told() {
+        let (mut sentry, mut peer) = pair();
+        assert_eq!(sentry.receive().unwrap(), None);
+        for piece in [r#"{"success":tr"#, r#"ue,"err":"","result":{"#] {
+            peer.write_all(piece.as_bytes()).unwrap();
+            assert_eq!(sentry.receive().unwrap(), None);
+        }
+        peer.write_all(b"}}").unwrap();
+        assert_eq!(sentry.receive().unwrap(), Some(Ok(())));
+        peer.write_all(br#"{"success":false,"err":"no such file","result":null}"#).unwrap();
+        assert_eq!(sentry.receive().unwrap(), Some(Err("no such file".to_owned())));
+    }
+
+    #[test]
+    fn a_closed_a_senseless_and_an_endless_answer_are_errors() {
+        let (mut sentry, peer) = pair();
+        drop(peer);
+        assert_eq!(sentry.receive().unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        for rubbish in ["[]", "{}", r#"{"success":1}"#, r#"{"success":true}{"success":true}"#] {
+            let (mut sentry, mut peer) = pair();
+            peer.write_all(rubbish.as_bytes()).unwrap();
+            assert!(sentry.receive().is_err(), "{rubbish}");
+        }
+        let (mut sentry, mut peer) = pair();
+        peer.write_all(br#"{"success":true,"err":""#).unwrap();
+        let refused = (0..=MAX_ANSWER / 1_024).find_map(|_| {
+            peer.write_all(&[b'a'; 1_024]).unwrap();
+            sentry.receive().err()
+        });
+        assert_eq!(refused.map(|error| error.kind()), Some(ErrorKind::InvalidData));
+    }
+}
