@@ -147,7 +147,7 @@ try:
     outcome["name"] = "resolved"
 except OSError:
     outcome["name"] = "refused"
-outcome["interfaces"] = [name for _, name in socket.if_nameindex()]
+outcome["interfaces"] = sorted(name for _, name in socket.if_nameindex())
 print(json.dumps(outcome))
 "#,
             ports[0], ports[1]
@@ -163,7 +163,7 @@ print(json.dumps(outcome))
     let inside: serde_json::Value = serde_json::from_str(text).expect("the program prints JSON");
     for (what, outcome) in inside.as_object().expect("an object") {
         match what.as_str() {
-            "interfaces" => assert_eq!(outcome, &json!(["lo", "eth0"])),
+            "interfaces" => assert_eq!(outcome, &json!(["eth0", "lo"])),
             _ => assert_eq!(outcome, "refused", "{what}"),
         }
     }
