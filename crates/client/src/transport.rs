@@ -62,9 +62,10 @@ impl Transport for NodeTransport {
                 TransportError::Gone(error.into())
             }
             NodeError::Guest { .. } => TransportError::Guest(error.into()),
-            NodeError::UnknownBuild { .. } | NodeError::Full { .. } | NodeError::Node(_) => {
-                TransportError::Unreachable(error.into())
-            }
+            NodeError::UnknownBuild { .. }
+            | NodeError::Full { .. }
+            | NodeError::Network { .. }
+            | NodeError::Node(_) => TransportError::Unreachable(error.into()),
         })
     }
 }

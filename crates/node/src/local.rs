@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use courier_driver::{Driver, DriverError};
 use courier_lifecycle::sandbox::{Origin, State};
 use courier_protocol::node::{Body, Node, NodeError, NodeInfo, Report};
+use courier_types::egress::{ExplainRequest, ExplainStep, Explanation, FlowPage, NetworkSpec};
 use courier_types::{AccessToken, EndReason, SandboxId, SandboxSpec, Timestamp, Usage};
 use tokio::sync::Semaphore;
 
@@ -23,6 +24,9 @@ const KILL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Longest wait for a driver's figures.
 const USAGE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why nothing is reached: this node gives sandboxes no network.
+const NO_NETWORK: &str = "this node gives sandboxes no network";
 
 /// What guards a sandbox's data plane.
 #[derive(Debug, Clone)]
@@ -231,6 +235,41 @@ impl Node for LocalNode {
             Ok(usage) => usage.map_err(|error: DriverError| node_error(error)),
             Err(elapsed) => Err(NodeError::Node(elapsed.into())),
         }
+    }
+
+    async fn set_network(&self, id: &SandboxId, _network: NetworkSpec) -> Result<(), NodeError> {
+        let _running = self.handle(id)?;
+        Err(NodeError::Network { id: id.clone(), source: NO_NETWORK.into() })
+    }
+
+    async fn flows(
+        &self,
+        id: &SandboxId,
+        _after: u64,
+        _limit: usize,
+        wait: Duration,
+    ) -> Result<FlowPage, NodeError> {
+        let mut view = self.handle(id)?.view.clone();
+        let ended = view.wait_for(|view| matches!(view.state, State::Ended(_)));
+        match tokio::time::timeout(wait, ended).await {
+            Ok(_ended_or_released) => Err(NodeError::NotFound { id: id.clone() }),
+            Err(_nothing_flowed) => Ok(FlowPage::default()),
+        }
+    }
+
+    async fn explain(
+        &self,
+        id: &SandboxId,
+        request: ExplainRequest,
+    ) -> Result<Explanation, NodeError> {
+        let _running = self.handle(id)?;
+        let (verdict, reasons) = ("deny".to_owned(), vec![NO_NETWORK.to_owned()]);
+        Ok(Explanation {
+            allowed: false,
+            steps: vec![ExplainStep { asked: request.host, verdict, reasons }],
+            credentials: Vec::new(),
+            would_allow: None,
+        })
     }
 
     async fn request(

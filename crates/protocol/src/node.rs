@@ -6,12 +6,19 @@
 //! Cancellation: dropping a returned future does not undo what it began; the node finishes or undoes
 //! it, and reports.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use courier_types::egress::{
+    Credential, ExplainRequest, Explanation, FlowPage, NetworkSpec, PresetName, Rule, SecretName,
+    SecretValue, TunnelName,
+};
 use courier_types::{
-    EndReason, Generation, Isolation, ObservedState, SandboxId, SandboxSpec, Timestamp, Usage,
+    EndReason, Generation, GuestFile, Isolation, ObservedState, ProjectId, SandboxId, SandboxSpec,
+    Timestamp, Usage,
 };
 use http_body_util::combinators::UnsyncBoxBody;
 
@@ -91,6 +98,16 @@ pub enum NodeError {
         #[source]
         source: BoxError,
     },
+    /// A policy cannot be put in force, or the sandbox's network has ended. What was in force stays
+    /// in force.
+    #[error("the network of sandbox {id} cannot be changed or asked")]
+    Network {
+        /// The id.
+        id: SandboxId,
+        /// What is wrong.
+        #[source]
+        source: BoxError,
+    },
     /// The node itself failed.
     #[error("the node failed")]
     Node(#[source] BoxError),
@@ -122,6 +139,27 @@ pub trait Node: Send + Sync + 'static {
     /// What a sandbox has used so far.
     async fn usage(&self, id: &SandboxId) -> Result<Usage, NodeError>;
 
+    /// Replaces the sandbox's network while it runs. When this returns, nothing new passes that the
+    /// new policy does not allow; connections that it would not allow end within a second.
+    async fn set_network(&self, id: &SandboxId, network: NetworkSpec) -> Result<(), NodeError>;
+
+    /// At most `limit` records of the flow log after number `after`, oldest first: at once when
+    /// there are some, else as soon as there are or when `wait` has passed (then an empty page).
+    async fn flows(
+        &self,
+        id: &SandboxId,
+        after: u64,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<FlowPage, NodeError>;
+
+    /// Says what the sandbox's proxies would decide, and why.
+    async fn explain(
+        &self,
+        id: &SandboxId,
+        request: ExplainRequest,
+    ) -> Result<Explanation, NodeError>;
+
     /// Sends one request to the guest daemon (envd protocol) and streams its answer. The request is
     /// trusted: authorisation has happened. Only the path, query, headers and body matter.
     async fn request(
@@ -137,3 +175,134 @@ pub trait Node: Send + Sync + 'static {
 
 /// A node, shared.
 pub type SharedNode = Arc<dyn Node>;
+
+/// Why the server gives no value.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsError {
+    /// No such secret, or the sandbox is not alive, or its policy does not refer to the secret.
+    #[error("secret {name} is not there for this sandbox")]
+    NoSecret {
+        /// The name.
+        name: SecretName,
+    },
+    /// The token is unknown, of another sandbox, has expired, or its secret is gone.
+    #[error("the token is not valid here")]
+    NoToken,
+    /// The server could not look it up.
+    #[error("the value cannot be looked up")]
+    Unavailable(#[source] BoxError),
+}
+
+/// The server's word on secrets, asked by the node at each use. Nobody keeps an answer: a rotation,
+/// a deletion and the end of a sandbox count from the next use on.
+///
+/// Repetition is free; dropping a returned future changes nothing.
+#[async_trait]
+pub trait Secrets: Send + Sync + 'static {
+    /// The value of a secret of the sandbox's project, while the sandbox is alive and its policy
+    /// refers to that secret.
+    async fn secret(
+        &self,
+        sandbox: &SandboxId,
+        name: &SecretName,
+    ) -> Result<SecretValue, SecretsError>;
+
+    /// What a token that the guest holds stands for, while sandbox, token and secret live and the
+    /// sandbox's policy refers to the secret.
+    async fn token(
+        &self,
+        sandbox: &SandboxId,
+        token: &str,
+    ) -> Result<(SecretName, SecretValue), SecretsError>;
+}
+
+/// What a preset stands for on this node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResolvedPreset {
+    /// What has to be reachable.
+    pub rules: Vec<Rule>,
+    /// Credentials of mirrors; their secrets are named `preset.NAME`.
+    pub credentials: Vec<Credential>,
+    /// Environment that points the package manager at the mirror.
+    pub env: BTreeMap<String, String>,
+    /// Its configuration files.
+    pub files: Vec<GuestFile>,
+}
+
+/// Why a preset is not resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum PresetError {
+    /// There is none of that name.
+    #[error("there is no preset {name}; there are: {}", join(known))]
+    Unknown {
+        /// The name.
+        name: PresetName,
+        /// Those that there are.
+        known: Vec<PresetName>,
+    },
+    /// The node's configuration of that package manager cannot be used.
+    #[error("preset {name} cannot be made from the node's configuration")]
+    Configuration {
+        /// The name.
+        name: PresetName,
+        /// What is wrong with it.
+        #[source]
+        source: BoxError,
+    },
+}
+
+fn join(names: &[PresetName]) -> String {
+    let names: Vec<&str> = names.iter().map(PresetName::as_str).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// Presets, from the node's own package-manager configuration.
+pub trait Presets: Send + Sync + 'static {
+    /// What the preset stands for.
+    ///
+    /// # Errors
+    /// There is none of that name, or the configuration cannot be used.
+    fn resolve(&self, name: &PresetName) -> Result<ResolvedPreset, PresetError>;
+
+    /// The value of a secret whose name begins with `preset.`; `None` when there is none.
+    fn secret(&self, name: &SecretName) -> Option<SecretValue>;
+}
+
+/// No presets.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoPresets;
+
+impl Presets for NoPresets {
+    fn resolve(&self, name: &PresetName) -> Result<ResolvedPreset, PresetError> {
+        Err(PresetError::Unknown { name: name.clone(), known: Vec::new() })
+    }
+
+    fn secret(&self, _name: &SecretName) -> Option<SecretValue> {
+        None
+    }
+}
+
+/// A tunnel that sandboxes of a project may be given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferedTunnel {
+    /// Its name; reachable inside as `NAME.tunnel.internal`.
+    pub name: TunnelName,
+    /// The port under which it is reachable there.
+    pub port: u16,
+}
+
+/// Which tunnels there are.
+pub trait TunnelNames: Send + Sync + 'static {
+    /// Those that sandboxes of the project may be given, in order of their names.
+    fn offered(&self, project: &ProjectId) -> Vec<OfferedTunnel>;
+}
+
+/// No tunnels.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoTunnelNames;
+
+impl TunnelNames for NoTunnelNames {
+    fn offered(&self, _project: &ProjectId) -> Vec<OfferedTunnel> {
+        Vec::new()
+    }
+}

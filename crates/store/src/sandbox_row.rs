@@ -131,6 +131,8 @@ pub(crate) fn sandbox_of(row: &SqliteRow) -> Result<SandboxRow, StoreError> {
             env: columns.json("env")?,
             access_token: columns.text_or_none("access_token")?.map(AccessToken::new),
             template: columns.text("template")?,
+            network: courier_types::egress::NetworkSpec::default(),
+            files: Vec::new(),
         },
         desired: named(&columns, "desired", &columns.text("desired")?)?,
         observed: observed_of(&columns)?,

@@ -59,6 +59,8 @@ impl World {
                 env: BTreeMap::from([("SECRET".to_owned(), "s".to_owned())]),
                 access_token: Some(AccessToken::new("token".to_owned())),
                 template: "base:default".to_owned(),
+                network: courier_types::egress::NetworkSpec::default(),
+                files: Vec::new(),
             },
         }
     }

@@ -16,6 +16,6 @@ pub use end::EndReason;
 pub use id::{ApiKeyId, ExecutionId, IdError, ProjectId, SandboxId, TemplateId};
 pub use isolation::Isolation;
 pub use limits::{LimitError, LimitRange, Limits, LimitsRequest};
-pub use sandbox::{DesiredState, Generation, ObservedState, SandboxSpec, Usage};
+pub use sandbox::{DesiredState, Generation, GuestFile, ObservedState, SandboxSpec, Usage};
 pub use secret::AccessToken;
 pub use time::{DurationMs, Timestamp};

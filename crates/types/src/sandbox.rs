@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::egress::NetworkSpec;
 use crate::{AccessToken, EndReason, Limits, SandboxId, Timestamp};
 
 /// What was asked for.
@@ -70,6 +71,16 @@ impl Generation {
     }
 }
 
+/// A file that the guest daemon writes before anything of the user's runs: a package manager's
+/// configuration, which names mirrors and never holds their credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestFile {
+    /// Absolute path inside. Folders above it are made; what stood there is replaced.
+    pub path: String,
+    /// All that is in it. It is root's, and everybody may read it.
+    pub text: String,
+}
+
 /// Everything that a node needs to make, adopt or guard one sandbox.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SandboxSpec {
@@ -88,6 +99,12 @@ pub struct SandboxSpec {
     pub access_token: Option<AccessToken>,
     /// The template reference that commands see as `E2B_TEMPLATE_ID`.
     pub template: String,
+    /// What it may reach, and how it is reached.
+    #[serde(default)]
+    pub network: NetworkSpec,
+    /// Files that are there before anything of the user's runs.
+    #[serde(default)]
+    pub files: Vec<GuestFile>,
 }
 
 /// Resources that a sandbox has used, the isolation's own overhead included.

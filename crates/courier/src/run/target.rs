@@ -204,6 +204,8 @@ impl Local {
             env: BTreeMap::new(),
             access_token: None,
             template: wanted.template.clone(),
+            network: courier_types::egress::NetworkSpec::default(),
+            files: Vec::new(),
         };
         self.node.create(spec).await?;
         let transport = NodeTransport::new(Arc::clone(&self.node), id.clone());

@@ -183,5 +183,7 @@ pub(crate) fn spec(number: u8, token: Option<&str>) -> SandboxSpec {
         env: [("A".to_owned(), "1".to_owned())].into(),
         access_token: token.map(|token| AccessToken::new(token.to_owned())),
         template: BUILD.to_owned(),
+        network: courier_types::egress::NetworkSpec::default(),
+        files: Vec::new(),
     }
 }

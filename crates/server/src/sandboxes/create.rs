@@ -73,9 +73,10 @@ impl From<&CreateError> for ApiError {
             CreateError::Node(error @ NodeError::Guest { .. }) => {
                 Self::not_started(format!("Failed to place sandbox: {}", chain(error)))
             }
-            CreateError::Node(node @ (NodeError::NotFound { .. } | NodeError::Node(_))) => {
-                Self::internal(node)
-            }
+            CreateError::Node(
+                node
+                @ (NodeError::NotFound { .. } | NodeError::Network { .. } | NodeError::Node(_)),
+            ) => Self::internal(node),
             CreateError::TooSlow { .. } => Self::gateway_timeout(error.to_string()),
             CreateError::Killed { .. } | CreateError::ReplayedFailure { .. } => {
                 Self::conflict(error.to_string())
@@ -192,6 +193,8 @@ fn row_of(order: CreateOrder) -> (NewSandboxRow, Option<Idempotency>) {
                 DataPlane::Open => None,
             },
             template: order.reference,
+            network: courier_types::egress::NetworkSpec::default(),
+            files: Vec::new(),
         },
     };
     (new, idempotency)

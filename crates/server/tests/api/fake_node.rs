@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use courier_protocol::envd::process::{
     DataEvent, EndEvent, ProcessEvent, StartEvent, StartResponse,
 };
 use courier_protocol::node::{Body, Node, NodeError, NodeInfo, Report};
+use courier_types::egress::{ExplainRequest, ExplainStep, Explanation, FlowPage, NetworkSpec};
 use courier_types::{
     EndReason, Generation, Isolation, ObservedState, SandboxId, SandboxSpec, Timestamp, Usage,
 };
@@ -271,6 +273,46 @@ impl Node for FakeNode {
         } else {
             Err(NodeError::NotFound { id: id.clone() })
         }
+    }
+
+    async fn set_network(&self, id: &SandboxId, network: NetworkSpec) -> Result<(), NodeError> {
+        match self.lock().alive.get_mut(id) {
+            Some(spec) => {
+                spec.network = network;
+                Ok(())
+            }
+            None => Err(NodeError::NotFound { id: id.clone() }),
+        }
+    }
+
+    async fn flows(
+        &self,
+        id: &SandboxId,
+        _after: u64,
+        _limit: usize,
+        _wait: Duration,
+    ) -> Result<FlowPage, NodeError> {
+        if !self.lock().alive.contains_key(id) {
+            return Err(NodeError::NotFound { id: id.clone() });
+        }
+        Ok(FlowPage::default())
+    }
+
+    async fn explain(
+        &self,
+        id: &SandboxId,
+        request: ExplainRequest,
+    ) -> Result<Explanation, NodeError> {
+        if !self.lock().alive.contains_key(id) {
+            return Err(NodeError::NotFound { id: id.clone() });
+        }
+        let step = ExplainStep {
+            asked: request.host,
+            verdict: "deny".to_owned(),
+            reasons: vec!["a test".to_owned()],
+        };
+        let (credentials, would_allow) = (Vec::new(), None);
+        Ok(Explanation { allowed: false, steps: vec![step], credentials, would_allow })
     }
 
     async fn request(

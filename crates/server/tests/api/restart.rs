@@ -23,6 +23,8 @@ pub(crate) fn spec(number: u8, lives: Duration) -> SandboxSpec {
         env: std::collections::BTreeMap::new(),
         access_token: None,
         template: "base".to_owned(),
+        network: courier_types::egress::NetworkSpec::default(),
+        files: Vec::new(),
     }
 }
 
