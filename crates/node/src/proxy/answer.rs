@@ -87,7 +87,9 @@ pub(super) fn failed(id: &SandboxId, failure: &NodeError) -> Response<Body> {
             error(StatusCode::BAD_REQUEST, "the request broke off before its end")
         }
         NodeError::Guest { .. } => guest_failed(id, failure),
-        NodeError::UnknownBuild { .. } | NodeError::Node(_) => node_failed(id, failure),
+        NodeError::UnknownBuild { .. } | NodeError::Network { .. } | NodeError::Node(_) => {
+            node_failed(id, failure)
+        }
     }
 }
 
