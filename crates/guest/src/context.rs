@@ -1,6 +1,7 @@
 //! What all requests share: who the sandbox is, who its users are.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use courier_protocol::envd::connect::{Code, ConnectError};
@@ -26,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) template_id: String,
     /// Size of the writable disk in bytes; 0 where it is not known.
     pub(crate) disk_bytes: u64,
+    /// Environment that makes programs trust the sandbox's own CA; below everything else.
+    pub(crate) trust_vars: BTreeMap<String, String>,
 }
 
 impl Default for Settings {
@@ -37,13 +40,16 @@ impl Default for Settings {
             sandbox_id: String::new(),
             template_id: String::new(),
             disk_bytes: 0,
+            trust_vars: BTreeMap::new(),
         }
     }
 }
 
-impl From<Init> for Settings {
-    fn from(init: Init) -> Self {
+impl Settings {
+    /// What the node told, with the environment that came of installing its CA.
+    pub(crate) fn new(init: Init, trust_vars: BTreeMap<String, String>) -> Self {
         Self {
+            trust_vars,
             env_vars: init.env_vars,
             default_user: init.default_user,
             default_workdir: init.default_workdir,
@@ -63,6 +69,7 @@ pub(crate) struct Context {
     commands: Commands,
     meter: Meter,
     path: String,
+    root: Option<PathBuf>,
 }
 
 impl Context {
@@ -74,6 +81,17 @@ impl Context {
     /// The same with that `PATH` for commands.
     pub(crate) fn with_path(self, path: String) -> Self {
         Self { path, ..self }
+    }
+
+    /// The same for a root directory that is ours to prepare: without one (in tests, outside a
+    /// sandbox) nothing is written.
+    pub(crate) fn with_root(self, root: Option<PathBuf>) -> Self {
+        Self { root, ..self }
+    }
+
+    /// The root directory that is ours to prepare.
+    pub(crate) fn root(&self) -> Option<PathBuf> {
+        self.root.clone()
     }
 
     /// `PATH` of commands that set none themselves.

@@ -9,6 +9,7 @@ mod files;
 mod filesystem;
 mod http;
 mod metrics;
+mod network;
 mod path;
 mod process;
 mod reaper;
@@ -18,7 +19,7 @@ mod server;
 mod sudo;
 mod user;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -62,7 +63,9 @@ fn daemon() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let context = Arc::new(Context::new(Accounts::default()).with_path(path));
+    let root = own.is_init().then(|| PathBuf::from("/"));
+    let context = Context::new(Accounts::default()).with_path(path).with_root(root);
+    let context = Arc::new(context);
     if own.is_init() {
         prepare_sandbox();
         runtime.spawn(serve_sudo(Arc::clone(&context)));

@@ -1,14 +1,15 @@
 //! Which request goes where.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use courier_protocol::envd::connect::MAX_MESSAGE_BYTES;
 use courier_protocol::envd::init::{INIT_PATH, Init, READY_PATH};
 use http::{Method, StatusCode};
 
-use crate::context::Context;
+use crate::context::{Context, Settings};
 use crate::http::{self as answers, Request, Response};
-use crate::{files, filesystem, process};
+use crate::{files, filesystem, network, process};
 
 /// Answers one request.
 pub(crate) async fn route(context: Arc<Context>, request: Request) -> Response {
@@ -43,11 +44,21 @@ async fn init(context: &Context, request: Request) -> Response {
         Ok(body) => body,
         Err(error) => return answers::error(StatusCode::BAD_REQUEST, &error.to_string()),
     };
-    match serde_json::from_slice::<Init>(&body) {
-        Ok(init) => {
-            context.apply(init.into());
+    let init = match serde_json::from_slice::<Init>(&body) {
+        Ok(init) => init,
+        Err(error) => return answers::error(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    let root = context.root();
+    let placed = tokio::task::spawn_blocking(move || {
+        let trust = root.map_or(Ok(BTreeMap::new()), |root| network::prepare(&root, &init));
+        trust.map(|trust| Settings::new(init, trust))
+    });
+    match placed.await {
+        Ok(Ok(settings)) => {
+            context.apply(settings);
             answers::status(StatusCode::NO_CONTENT)
         }
-        Err(error) => answers::error(StatusCode::BAD_REQUEST, &error.to_string()),
+        Ok(Err(error)) => answers::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Err(error) => answers::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }

@@ -89,6 +89,9 @@ impl Guest {
                 template_id: spec.template.clone(),
                 timestamp: (config.clock)(),
                 disk_bytes: u64::from(spec.limits.disk_mib()) * 1_024 * 1_024,
+                nameserver: courier_driver::LINK_HOST,
+                ca_bundle: String::new(),
+                files: Vec::new(),
             };
             let init = serde_json::to_vec(&init).expect("texts and numbers are always JSON");
             // At once: the second answer costs no round trip of its own.

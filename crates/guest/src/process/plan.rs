@@ -93,7 +93,8 @@ fn directory(settings: &Settings, user: &User, asked: &str) -> Result<PathBuf, C
     }))
 }
 
-/// The environment, later ones over earlier ones: the user's, the sandbox's, ours, the command's.
+/// The environment, later ones over earlier ones: the user's, the CA's, the sandbox's, ours, the
+/// command's.
 fn environment(
     path: &str,
     settings: &Settings,
@@ -105,6 +106,7 @@ fn environment(
     env.insert("HOME".into(), user.home.clone().into());
     env.insert("USER".into(), user.name.clone().into());
     env.insert("LOGNAME".into(), user.name.clone().into());
+    env.extend(settings.trust_vars.iter().map(|(name, value)| (name.into(), value.into())));
     env.extend(settings.env_vars.iter().map(|(name, value)| (name.into(), value.into())));
     env.insert("E2B_SANDBOX".into(), "true".into());
     env.insert("E2B_SANDBOX_ID".into(), settings.sandbox_id.clone().into());

@@ -18,7 +18,8 @@ async fn it_is_ready_takes_its_greeting_and_refuses_unknown_paths() {
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert_eq!(body, r#"{"code":404,"message":"/no/such does not exist"}"#);
     let init = r#"{"envVars":{"A":"1"},"defaultUser":"root","defaultWorkdir":"/usr",
-        "sandboxId":"i00000000000000000000","templateId":"base","timestamp":1,"diskBytes":5}"#;
+        "sandboxId":"i00000000000000000000","templateId":"base","timestamp":1,"diskBytes":5,
+        "nameserver":"192.0.0.1","caBundle":""}"#;
     let request = http::Request::post("http://guest/init").body(init.into()).unwrap();
     let response = client.send(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::NO_CONTENT);

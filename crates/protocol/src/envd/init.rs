@@ -2,8 +2,9 @@
 //! epoch of the channel. Clients can never reach it: the proxy answers 404.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
-use courier_types::{SandboxId, Timestamp};
+use courier_types::{GuestFile, SandboxId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Path on which the guest daemon answers 204 as soon as it serves; for the node only.
@@ -36,4 +37,11 @@ pub struct Init {
     pub timestamp: Timestamp,
     /// Size of the writable disk in bytes (inside, the file system shows another).
     pub disk_bytes: u64,
+    /// The resolver on the network link, for `/etc/resolv.conf`.
+    pub nameserver: Ipv4Addr,
+    /// Certificate of the sandbox's own CA (PEM), for its trust stores.
+    pub ca_bundle: String,
+    /// Files to put in place: what the egress presets need.
+    #[serde(default)]
+    pub files: Vec<GuestFile>,
 }
