@@ -70,6 +70,12 @@ impl LocalNode {
         Some(handle.spec.access_token.clone().map_or(Guard::Open, Guard::Token))
     }
 
+    /// What every port but the guest daemon's wants, where the sandbox's ports are not public.
+    #[must_use]
+    pub fn traffic_token(&self, id: &SandboxId) -> Option<AccessToken> {
+        self.context.registry.get(id)?.spec.network.traffic_token.clone()
+    }
+
     /// Destroys every sandbox of this node, all at once.
     ///
     /// # Errors

@@ -75,7 +75,11 @@ impl DataPlane {
         };
         let Some(guard) = self.node.guard(&id) else { return answer::not_found(id.as_str()) };
         if route.port != envd::PORT {
-            return answer::port_closed(&id, route.port);
+            let wanted = self.node.traffic_token(&id);
+            return match auth::check_traffic(wanted.as_ref(), &request) {
+                Ok(()) => answer::port_closed(&id, route.port),
+                Err(refused) => answer::traffic_refused(&id, refused),
+            };
         }
         if request.uri().path_and_query().is_some_and(|p| p.as_str().len() > URI_LIMIT_BYTES) {
             return answer::error(StatusCode::URI_TOO_LONG, "the address is too long");

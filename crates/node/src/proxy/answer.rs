@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use serde::Serialize;
 
+use super::auth::TrafficRefused;
 use crate::failure::GuestError;
 
 /// Headers that a page from another origin may read.
@@ -74,6 +75,19 @@ pub(super) fn not_found(sandbox: &str) -> Response<Body> {
 pub(super) fn port_closed(id: &SandboxId, port: u16) -> Response<Body> {
     let message = "The sandbox is running but port is not open";
     bad_gateway(id.as_str(), message, Some(port))
+}
+
+/// The port wants a traffic token. The texts are those of E2B's proxy.
+pub(super) fn traffic_refused(id: &SandboxId, refused: TrafficRefused) -> Response<Body> {
+    let status = StatusCode::FORBIDDEN;
+    let message = refused.to_string();
+    let body = SandboxErrorBody {
+        sandbox_id: id.as_str(),
+        message: &message,
+        port: None,
+        code: status.as_u16(),
+    };
+    json(status, &body)
 }
 
 /// The node could not pass the request on.

@@ -12,6 +12,35 @@ use crate::Guard;
 /// Header with a sandbox's access token.
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-access-token");
 
+/// Header with the token of a sandbox whose ports are not public.
+const TRAFFIC_HEADER: HeaderName = HeaderName::from_static("e2b-traffic-access-token");
+
+/// Why a request to a port is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TrafficRefused {
+    #[error(
+        "Sandbox is secured with traffic access token. Token header '{TRAFFIC_HEADER}' is missing"
+    )]
+    Missing,
+    #[error(
+        "Sandbox is secured with traffic access token. Provided token in header '{TRAFFIC_HEADER}' is invalid"
+    )]
+    Invalid,
+}
+
+/// Decides on a request to a port of the user's own.
+pub(super) fn check_traffic<B>(
+    wanted: Option<&AccessToken>,
+    request: &Request<B>,
+) -> Result<(), TrafficRefused> {
+    let Some(token) = wanted else { return Ok(()) };
+    match header_matches(&TRAFFIC_HEADER, token, request) {
+        Some(true) => Ok(()),
+        Some(false) => Err(TrafficRefused::Invalid),
+        None => Err(TrafficRefused::Missing),
+    }
+}
+
 /// What a request was let in for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Grant {
@@ -58,7 +87,7 @@ pub(super) fn check<B>(
         Guard::Open => return Ok(Grant::Full),
         Guard::Token(token) => token,
     };
-    match (endpoint, token_matches(token, request)) {
+    match (endpoint, header_matches(&TOKEN_HEADER, token, request)) {
         (Endpoint::Health, _) | (_, Some(true)) => Ok(Grant::Full),
         (Endpoint::ReadFile, None) => signed(token, Operation::Read, request, now),
         (Endpoint::WriteFile, None) => signed(token, Operation::Write, request, now),
@@ -68,8 +97,12 @@ pub(super) fn check<B>(
 }
 
 /// Whether the token header is right; `None` where there is none or it is empty.
-fn token_matches<B>(token: &AccessToken, request: &Request<B>) -> Option<bool> {
-    let mut values = request.headers().get_all(TOKEN_HEADER).iter();
+fn header_matches<B>(
+    header: &HeaderName,
+    token: &AccessToken,
+    request: &Request<B>,
+) -> Option<bool> {
+    let mut values = request.headers().get_all(header).iter();
     let (first, second) = (values.next()?, values.next());
     match first.to_str() {
         Ok("") if second.is_none() => None,
@@ -127,6 +160,23 @@ mod tests {
             assert!(decide(endpoint, &ask("/", &[])).is_err());
         }
         assert_eq!(decide(Endpoint::Health, &ask("/", &[])), Ok(Grant::Full));
+    }
+
+    #[test]
+    fn a_port_that_is_not_public_wants_its_own_token() {
+        let token = AccessToken::new("traffic".into());
+        let ask = |values: &[&str]| {
+            let mut request = Request::new(());
+            for value in values {
+                request.headers_mut().append(TRAFFIC_HEADER, value.parse().unwrap());
+            }
+            check_traffic(Some(&token), &request)
+        };
+        assert_eq!(ask(&["traffic"]), Ok(()));
+        assert_eq!(ask(&[]), Err(TrafficRefused::Missing));
+        assert_eq!(ask(&["wrong"]), Err(TrafficRefused::Invalid));
+        assert_eq!(ask(&["traffic", "traffic"]), Err(TrafficRefused::Invalid));
+        assert_eq!(check_traffic(None, &Request::new(())), Ok(()));
     }
 
     #[test]
