@@ -10,11 +10,15 @@
 //! link, and without a link a sandbox has no network; what was decided is what is dialled and what
 //! is logged.
 
+mod connection;
 mod flow;
+mod network;
 pub mod policy;
 mod source;
+mod tls;
 mod tunnel;
 
 pub use flow::{FlowLog, FlowReader};
 pub use source::{CredentialSource, SourceError};
+pub use tls::{TrustError, UpstreamTrust};
 pub use tunnel::{NoTunnels, TunnelError, TunnelStream, Tunnels};

@@ -1,0 +1,7 @@
+//! TLS: who a client asks for, the sandbox's own CA, and verified TLS to the outside.
+
+pub(crate) mod ca;
+pub(crate) mod hello;
+mod trust;
+
+pub use trust::{TrustError, UpstreamTrust};
