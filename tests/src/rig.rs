@@ -26,7 +26,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use serde_json::Value;
+
+use crate::program;
 use authority::Authority;
 use decoys::{Decoys, World};
 use journal::{Event, Journal, Request};
@@ -48,6 +52,12 @@ pub const FOREIGN_RESOLVERS: [IpAddr; 3] = [
 pub const HOST_SERVICE: u16 = 7777;
 /// Port of the markers' sender; any would do.
 const ANY_PORT: u16 = 0;
+/// The program that tries what a fence should stop.
+pub const PROBES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/probes/egress.py");
+/// No control takes longer.
+const CONTROL: Duration = Duration::from_secs(60);
+/// How long the host's service waits for a request.
+const HOST_SERVICE_WAIT: Duration = Duration::from_millis(200);
 /// The user of decoys that want one.
 pub const USER: &str = "decoy-user";
 
@@ -183,6 +193,17 @@ impl Rig {
         command
     }
 
+    /// Evaluates an expression of `probes/egress.py` without any fence, and reads the JSON that it
+    /// prints.
+    #[track_caller]
+    #[must_use]
+    pub fn control(&self, expression: &str, canary: &str) -> Value {
+        let mut command = self.outside("python3");
+        command.arg(PROBES).args([expression, canary]).env("PROBE_CA", &self.ca_file);
+        let ended = program::run(&mut command, b"", CONTROL);
+        serde_json::from_slice(&ended.assert_code(0).stdout).expect("a probe prints JSON")
+    }
+
     /// Makes a repository with one commit for the Git decoy: `https://HOST/git/NAME.git`.
     #[track_caller]
     pub fn repository(&self, name: &str) {
@@ -217,7 +238,7 @@ fn host_service() -> Arc<AtomicUsize> {
         for mut stream in listener.incoming().flatten() {
             count.fetch_add(1, Ordering::SeqCst);
             let mut piece = [0; 1024];
-            drop(stream.set_read_timeout(Some(std::time::Duration::from_millis(200))));
+            drop(stream.set_read_timeout(Some(HOST_SERVICE_WAIT)));
             drop(stream.read(&mut piece));
             drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhost"));
         }

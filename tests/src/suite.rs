@@ -12,9 +12,38 @@ use crate::host;
 /// A test: its name, a sentence about behaviour, and its code.
 pub type Test<W> = (&'static str, fn(&W));
 
-/// Runs every test on a shared world, one at a time, then drops the world and compares the host
-/// with how it was before. The comparison is a test too.
+/// A test whose code has something of its own, such as a line of a table.
+pub struct Case<W> {
+    /// A sentence about behaviour.
+    pub name: &'static str,
+    /// Its code.
+    pub act: Box<dyn Fn(&W) + Send>,
+}
+
+impl<W> std::fmt::Debug for Case<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Case").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<W: 'static> From<&Test<W>> for Case<W> {
+    fn from((name, test): &Test<W>) -> Self {
+        Self { name, act: Box::new(*test) }
+    }
+}
+
+/// Runs every test on a shared world, as [`run_cases`] does.
 pub fn run<W, M>(make: M, tests: &[Test<W>]) -> ExitCode
+where
+    W: std::marker::Send + Sync + 'static,
+    M: FnOnce(Environment) -> W,
+{
+    run_cases(make, tests.iter().map(Case::from).collect())
+}
+
+/// Runs every case on a shared world, one at a time, then drops the world and compares the host
+/// with how it was before. The comparison is a test too.
+pub fn run_cases<W, M>(make: M, cases: Vec<Case<W>>) -> ExitCode
 where
     W: std::marker::Send + Sync + 'static,
     M: FnOnce(Environment) -> W,
@@ -23,19 +52,19 @@ where
     // The machines of our users have few cores; two sandboxes at once are enough to be a crowd.
     arguments.test_threads.get_or_insert(1);
     if arguments.list {
-        let trials = tests.iter().map(|(name, _test)| Trial::test(*name, || Ok(()))).collect();
+        let trials = cases.iter().map(|case| Trial::test(case.name, || Ok(()))).collect();
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
     let baseline = Baseline::take();
     let environment = Environment::load();
     let scratch = environment.scratch.clone();
     let world = Arc::new(make(environment));
-    let trials = tests
-        .iter()
-        .map(|(name, test)| {
-            let (world, test) = (Arc::clone(&world), *test);
-            Trial::test(*name, move || {
-                test(&world);
+    let trials = cases
+        .into_iter()
+        .map(|case| {
+            let world = Arc::clone(&world);
+            Trial::test(case.name, move || {
+                (case.act)(&world);
                 Ok(())
             })
         })

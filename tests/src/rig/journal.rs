@@ -97,8 +97,8 @@ impl Request {
     }
 }
 
-/// A place in the journal: what came after it is what a test looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A place in the journal: what came after it is what a test looks at. The default is its begin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Place(usize);
 
 /// All events so far.

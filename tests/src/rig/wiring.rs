@@ -20,6 +20,8 @@ pub const NODE_V6: Ipv6Addr = Ipv6Addr::new(0x2606, 0x2800, 0x217, 0, 0, 0, 0, 2
 pub const NET_V4: Ipv4Addr = Ipv4Addr::new(93, 184, 217, 1);
 /// The node's next IPv6 hop.
 pub const NET_V6: Ipv6Addr = Ipv6Addr::new(0x2606, 0x2800, 0x217, 0, 0, 0, 0, 1);
+/// The next hop's link-local address.
+const NET_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// Hardware address of the node's end: what the sniffer tells the node's packets by.
 pub const NODE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
 const NET_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
@@ -69,6 +71,7 @@ impl Wiring {
         let neighbours = [
             (&self.node, NODE_LINK, IpAddr::V4(NET_V4), NET_MAC),
             (&self.node, NODE_LINK, IpAddr::V6(NET_V6), NET_MAC),
+            (&self.node, NODE_LINK, IpAddr::V6(NET_LINK_LOCAL), NET_MAC),
             (&self.net, NET_LINK, IpAddr::V4(NODE_V4), NODE_MAC),
             (&self.net, NET_LINK, IpAddr::V6(NODE_V6), NODE_MAC),
         ];
@@ -81,6 +84,7 @@ impl Wiring {
     fn make_node(&self) {
         self.node.ip(&format!("addr add {NODE_V4}/24 dev {NODE_LINK}"));
         self.node.ip(&format!("addr add {NODE_V6}/64 dev {NODE_LINK}"));
+        self.node.ip(&format!("-6 route add fe80::/64 dev {NODE_LINK}"));
         self.node.ip(&format!("route add default via {NET_V4}"));
         self.node.ip(&format!("-6 route add default via {NET_V6}"));
         // The controls send echo requests.
@@ -90,6 +94,7 @@ impl Wiring {
     fn make_net(&self, resolvers: &[IpAddr]) {
         self.net.ip(&format!("addr add {NET_V4}/24 dev {NET_LINK}"));
         self.net.ip(&format!("addr add {NET_V6}/64 dev {NET_LINK}"));
+        self.net.ip(&format!("addr add {NET_LINK_LOCAL}/64 dev {NET_LINK}"));
         for address in resolvers {
             self.net.ip(&format!("addr add {address} dev lo"));
         }

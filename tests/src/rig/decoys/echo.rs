@@ -57,7 +57,8 @@ pub(super) fn answer(asked: &Asked, form: &str) -> Answer {
 /// The whole request as text.
 fn told(asked: &Asked) -> String {
     let mut text = format!("{} {}\nhost: {}\n", asked.parts.method, asked.target(), asked.host);
-    for (name, value) in headers(&asked.parts.headers) {
+    let others = headers(&asked.parts.headers).into_iter().filter(|(name, _v)| name != "host");
+    for (name, value) in others {
         text.push_str(&format!("{name}: {value}\n"));
     }
     text.push('\n');

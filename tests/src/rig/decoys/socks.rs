@@ -1,4 +1,5 @@
-//! A SOCKS5 proxy (RFC 1928, RFC 1929) that wants a user and a password, and goes anywhere.
+//! A SOCKS5 proxy (RFC 1928, RFC 1929) that goes anywhere: for the right user and password, and for
+//! those who offer none.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -9,7 +10,8 @@ use super::Call;
 use crate::rig::journal::Event;
 
 const VERSION: u8 = 5;
-/// Method: user and password.
+/// Methods: none; user and password.
+const NOTHING: u8 = 0;
 const PASSWORD: u8 = 2;
 /// No method that the client offers will do.
 const NO_METHOD: u8 = 0xff;
@@ -40,13 +42,14 @@ pub(super) async fn serve(mut stream: TcpStream, call: &Call) -> std::io::Result
     Ok(())
 }
 
-/// The user, once the password is right.
+/// The user, once the password is right; empty where the client offers none.
 async fn authenticate(stream: &mut TcpStream, call: &Call) -> std::io::Result<Option<String>> {
     let _version = stream.read_u8().await?;
     let methods = short(stream).await?;
     if !methods.contains(&PASSWORD) {
-        stream.write_all(&[VERSION, NO_METHOD]).await?;
-        return Ok(None);
+        let open = methods.contains(&NOTHING);
+        stream.write_all(&[VERSION, if open { NOTHING } else { NO_METHOD }]).await?;
+        return Ok(open.then(String::new));
     }
     stream.write_all(&[VERSION, PASSWORD]).await?;
     let _version = stream.read_u8().await?;
