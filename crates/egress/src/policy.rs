@@ -3,10 +3,41 @@
 //! DNS, the gate in front of connections, TLS, HTTP, `explain` and the bench all ask here, and
 //! nothing else in the product decides what a sandbox may reach. A [`Question`] says what is known
 //! by then; what is not known yet makes the answer [`Verdict::Inspect`]: go on, look, ask again.
+//!
+//! What always holds:
+//!
+//! - Every layer must allow; without a layer nothing is allowed; so a layer more never allows more.
+//! - Within a layer the first rule that matches decides, and what none matches is denied.
+//! - A rule about a host matches by name, one about a network by address (whatever name led there),
+//!   `internet` matches both. No rule about a network allows a name to be resolved.
+//! - A rule that speaks `tcp` is about any bytes: HTTP and TLS too. What a rule leaves unsaid is the
+//!   least where it allows a host (`http` on 80 and `https` on 443), and everything elsewhere (any
+//!   bytes, all ports): a host that is denied without more is denied whole.
+//! - Requests decide definitely. TLS is opened (`Inspect`) where a rule about methods or paths comes
+//!   before the rule that would decide, or where a credential may have to be added; an opened
+//!   connection is decided by its requests.
+//! - A connection may carry any bytes (`Allow`) when the first rule about its port is about any
+//!   bytes, no credential is for one of its names, and the port is neither 80 nor 443: there it is
+//!   always looked at, so that the names are seen. Else it is looked at when some TLS, HTTP or
+//!   opaque bytes on it could be allowed.
+//! - Names that share an address are judged one by one as soon as the connection says which it
+//!   means: a rule for one is neither a way to another nor in its way. Opaque bytes say nothing, so
+//!   there the first rule for any of the names decides.
+//!
+//! Private and other addresses that no policy can open are no business of this module, but of the
+//! dialer's.
 
+mod compiled;
+mod index;
+mod matcher;
+pub mod path;
+
+use std::fmt;
 use std::net::SocketAddrV4;
 
 use courier_types::egress::{Credential, HostName, LayerSource};
+
+pub use compiled::{CompileError, Compiled};
 
 /// What is asked, with everything that is known by then.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +66,9 @@ pub enum Question<'a> {
     Tls {
         /// Where to.
         address: SocketAddrV4,
-        /// The server name, which is one of those for which our answers gave the address; `None`
-        /// without one.
+        /// The server name, which is one of those for which our answers gave the address. `None`
+        /// only where no answer gave the address: TLS without a server name to an address that
+        /// has names is asked as [`Question::Opaque`].
         host: Option<&'a HostName>,
     },
     /// May this request go out?
@@ -97,3 +129,47 @@ pub struct Decision<'p> {
     /// [`Question::Request`] in TLS.
     pub credentials: Vec<&'p Credential>,
 }
+
+impl fmt::Display for Question<'_> {
+    /// What is asked about, for a reason: `api.example.com:443 (https)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name { host } => write!(f, "the name {host}"),
+            Self::Connection { address, names } => place(f, names.iter(), address, "any protocol"),
+            Self::Opaque { address, names } => place(f, names.iter(), address, "tcp"),
+            Self::Tls { address, host } => place(f, host.iter().copied(), address, "https"),
+            Self::Request { scheme, address, host, method, path } => {
+                let scheme = match scheme {
+                    Scheme::Http => "http",
+                    Scheme::Https => "https",
+                };
+                place(f, host.iter().copied(), address, scheme)?;
+                write!(f, " {method} {path}")
+            }
+        }
+    }
+}
+
+/// Most names of one address that are shown.
+const NAMES_SHOWN: usize = 4;
+
+fn place<'a>(
+    f: &mut fmt::Formatter<'_>,
+    names: impl Iterator<Item = &'a HostName>,
+    address: &SocketAddrV4,
+    protocol: &str,
+) -> fmt::Result {
+    let port = address.port();
+    let mut names = names.peekable();
+    if names.peek().is_none() {
+        return write!(f, "{address} ({protocol})");
+    }
+    for (n, name) in names.take(NAMES_SHOWN).enumerate() {
+        let separator = if n == 0 { "" } else { ", " };
+        write!(f, "{separator}{name}:{port}")?;
+    }
+    write!(f, " ({protocol})")
+}
+
+#[cfg(test)]
+mod tests;

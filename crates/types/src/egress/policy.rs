@@ -176,6 +176,9 @@ enum PortBody {
 }
 
 impl PortRange {
+    /// Every port.
+    pub const ALL: Self = Self { first: 1, last: u16::MAX };
+
     /// One port; `None` for 0.
     #[must_use]
     pub const fn one(port: u16) -> Option<Self> {
@@ -375,10 +378,10 @@ pub struct Rule {
     pub action: Action,
     /// Where it is about.
     pub to: Destination,
-    /// Which ports; none means: 80 for `http` and 443 for `https` where `to` is a host, else all.
+    /// Which ports; none means: 80 for `http` and 443 for `https` where a host is allowed, else all.
     pub ports: Vec<PortRange>,
-    /// What is spoken; none means: `http` and `https` where `to` is a host or there are methods or
-    /// paths, else anything.
+    /// What is spoken; none means: `http` and `https` where a host is allowed or there are methods
+    /// or paths, else anything.
     pub protocols: Vec<Protocol>,
     /// Requests of these methods; none means all.
     pub methods: Vec<Method>,
@@ -450,10 +453,10 @@ impl TryFrom<RuleBody> for Rule {
             let why = "methods and paths are of HTTP: a rule with them cannot be about \"tcp\"";
             return Err(PolicyError::Shape { why });
         }
-        let is_host = matches!(rule.to, Destination::Host(_));
-        if is_host && rule.protocols.contains(&Protocol::Tcp) && rule.ports.is_empty() {
+        let allows_host = action == Action::Allow && matches!(rule.to, Destination::Host(_));
+        if allows_host && rule.protocols.contains(&Protocol::Tcp) && rule.ports.is_empty() {
             return Err(PolicyError::Shape {
-                why: "a \"tcp\" rule about a host names its \"ports\"",
+                why: "a rule that allows a host \"tcp\" names its \"ports\"",
             });
         }
         Ok(rule)

@@ -1,0 +1,184 @@
+//! Finds the rules that may match, without looking at the others.
+//!
+//! Rules are kept by destination: by exact name, by parent name, by network and prefix length, and
+//! those about `internet`; within one destination also by path. A look-up gives their places in
+//! ascending order, so that the first that matches is the one that decides.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::slice;
+
+use courier_types::egress::{Destination, HostName, HostPattern, PathPattern};
+
+use super::matcher::Matcher;
+
+/// What is known of where something goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    /// The names; none where it is an address alone.
+    pub(super) hosts: &'a [HostName],
+    /// The address, where there is one yet.
+    pub(super) address: Option<Ipv4Addr>,
+}
+
+/// The places of one layer's rules, by destination.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Index {
+    exact: HashMap<Box<str>, Bucket>,
+    below: HashMap<Box<str>, Bucket>,
+    /// Bit n is set when `below` has a name of n labels.
+    depths: u128,
+    nets: HashMap<(u8, Ipv4Addr), Bucket>,
+    /// Bit n is set when `nets` has a network with a prefix of n bits.
+    lengths: u64,
+    internet: Bucket,
+}
+
+/// The rules of one destination: every list in ascending order.
+#[derive(Debug, Clone, Default)]
+struct Bucket {
+    all: Vec<usize>,
+    pathless: Vec<usize>,
+    exact_paths: HashMap<Box<str>, Vec<usize>>,
+    /// By the prefix, with its trailing slash.
+    below_paths: HashMap<Box<str>, Vec<usize>>,
+    /// The longest key of `below_paths` in bytes.
+    below_max: usize,
+}
+
+impl Bucket {
+    fn insert(&mut self, place: usize, paths: &[PathPattern]) {
+        self.all.push(place);
+        if paths.is_empty() {
+            self.pathless.push(place);
+        }
+        for path in paths {
+            let list = match path {
+                PathPattern::Exact(path) => self.exact_paths.entry(path.as_str().into()),
+                PathPattern::Below(prefix) => {
+                    self.below_max = self.below_max.max(prefix.len());
+                    self.below_paths.entry(prefix.as_str().into())
+                }
+            }
+            .or_default();
+            list.push(place);
+        }
+    }
+
+    /// Adds the lists with the rules that may match.
+    fn collect<'i>(&'i self, path: Option<&str>, lists: &mut Vec<&'i [usize]>) {
+        let Some(path) = path else {
+            lists.push(&self.all);
+            return;
+        };
+        lists.push(&self.pathless);
+        lists.extend(self.exact_paths.get(path).map(Vec::as_slice));
+        let prefixes = path.match_indices('/').map(|(at, _)| at.saturating_add(1));
+        for end in prefixes.take_while(|end| *end <= self.below_max) {
+            let list = path.get(..end).and_then(|prefix| self.below_paths.get(prefix));
+            lists.extend(list.map(Vec::as_slice));
+        }
+    }
+}
+
+impl Index {
+    pub(super) fn new(rules: &[Matcher]) -> Self {
+        let mut index = Self::default();
+        for (place, rule) in rules.iter().map(Matcher::rule).enumerate() {
+            index.bucket(&rule.to).insert(place, &rule.paths);
+        }
+        index
+    }
+
+    fn bucket(&mut self, to: &Destination) -> &mut Bucket {
+        match to {
+            Destination::Host(HostPattern::Exact(name)) => {
+                self.exact.entry(name.as_str().into()).or_default()
+            }
+            Destination::Host(HostPattern::Below(parent)) => {
+                self.depths |= depth_bit(parent.labels().count());
+                self.below.entry(parent.as_str().into()).or_default()
+            }
+            Destination::Net(net) => {
+                self.lengths |= 1 << net.prefix_len();
+                self.nets.entry((net.prefix_len(), net.network())).or_default()
+            }
+            Destination::Internet => &mut self.internet,
+        }
+    }
+
+    /// The places of the rules whose destination matches, in ascending order; with a path without
+    /// those whose paths do not match it.
+    pub(super) fn matching(&self, target: Target<'_>, path: Option<&str>) -> Places<'_> {
+        let mut lists = Vec::new();
+        for host in target.hosts {
+            self.collect_host(host, path, &mut lists);
+        }
+        if let Some(address) = target.address {
+            self.collect_nets(address, path, &mut lists);
+        }
+        self.internet.collect(path, &mut lists);
+        Places(lists.into_iter().map(<[usize]>::iter).collect())
+    }
+
+    fn collect_host<'i>(
+        &'i self,
+        host: &HostName,
+        path: Option<&str>,
+        lists: &mut Vec<&'i [usize]>,
+    ) {
+        if let Some(bucket) = self.exact.get(host.as_str()) {
+            bucket.collect(path, lists);
+        }
+        let mut depth = host.labels().count();
+        let mut name = host.as_str();
+        while let Some((_, parent)) = name.split_once('.') {
+            (name, depth) = (parent, depth.saturating_sub(1));
+            if self.depths & depth_bit(depth) == 0 {
+                continue;
+            }
+            if let Some(bucket) = self.below.get(parent) {
+                bucket.collect(path, lists);
+            }
+        }
+    }
+
+    fn collect_nets<'i>(
+        &'i self,
+        address: Ipv4Addr,
+        path: Option<&str>,
+        lists: &mut Vec<&'i [usize]>,
+    ) {
+        for length in (0..=32_u8).filter(|length| self.lengths & (1 << length) != 0) {
+            let mask = u32::MAX.checked_shl(u32::from(32 - length)).unwrap_or(0);
+            let network = Ipv4Addr::from_bits(address.to_bits() & mask);
+            if let Some(bucket) = self.nets.get(&(length, network)) {
+                bucket.collect(path, lists);
+            }
+        }
+    }
+}
+
+/// The bit of a number of labels; a name of 253 characters has at most 127.
+fn depth_bit(labels: usize) -> u128 {
+    u32::try_from(labels).ok().and_then(|labels| 1_u128.checked_shl(labels)).unwrap_or(0)
+}
+
+/// Places of rules in ascending order, each once.
+#[derive(Debug)]
+pub(super) struct Places<'i>(Vec<slice::Iter<'i, usize>>);
+
+impl Iterator for Places<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let head = |list: &slice::Iter<'_, usize>| list.as_slice().first().copied();
+        let least = self.0.iter().filter_map(head).min()?;
+        for list in &mut self.0 {
+            if head(list) == Some(least) {
+                list.next();
+            }
+        }
+        Some(least)
+    }
+}
