@@ -11,13 +11,19 @@
 //! is logged.
 
 mod connection;
+mod dial;
+mod dns;
 mod flow;
+mod http;
 mod network;
 pub mod policy;
 mod source;
+mod stack;
 mod tls;
 mod tunnel;
 
+pub use dial::{PermitError, ProxyError, Reach, ReachError};
+pub use dns::{Resolver, ResolverError};
 pub use flow::{FlowLog, FlowReader};
 pub use source::{CredentialSource, SourceError};
 pub use tls::{TrustError, UpstreamTrust};
