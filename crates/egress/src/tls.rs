@@ -4,4 +4,5 @@ pub(crate) mod ca;
 pub(crate) mod hello;
 mod trust;
 
+pub(crate) use trust::Alpn;
 pub use trust::{TrustError, UpstreamTrust};
