@@ -15,6 +15,8 @@ pub struct Environment {
     pub scratch: PathBuf,
     /// How many sandboxes the soak makes.
     pub soak_count: u32,
+    /// The catalogue of probes, where there is one to compare with.
+    pub probes: Option<PathBuf>,
     /// The tests' own sources.
     pub sources: PathBuf,
 }
@@ -45,6 +47,7 @@ impl Environment {
             scratch: shared.join("scratch").join(std::process::id().to_string()),
             soak_count: variable_value("COURIER_SOAK_COUNT")
                 .map_or(SOAK_COUNT, |text| text.parse().expect("COURIER_SOAK_COUNT is a number")),
+            probes: variable_value("COURIER_PROBES").map(PathBuf::from),
             sources: Path::new(env!("CARGO_MANIFEST_DIR")).to_owned(),
             binaries,
         };
