@@ -11,6 +11,7 @@ mod names;
 mod network;
 mod policy;
 mod secret;
+mod token;
 
 pub use credential::{Credential, CredentialError, Injection, Template, TemplatePart};
 pub use explain::{ExplainRequest, ExplainStep, Explanation};
@@ -23,3 +24,4 @@ pub use policy::{
     PortRange, Protocol, Rule,
 };
 pub use secret::SecretValue;
+pub use token::{GuestToken, GuestTokenError};
