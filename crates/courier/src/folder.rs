@@ -22,8 +22,8 @@ const PUBLIC_MODE: u32 = 0o644;
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// Files right in the data folder that the server writes.
-pub(crate) const SERVER_FILES: [&str; 6] =
-    [LOCK, INFO, KEY, DATABASE, "courier.db-wal", "courier.db-shm"];
+pub(crate) const SERVER_FILES: [&str; 7] =
+    [LOCK, INFO, KEY, VAULT_KEY, DATABASE, "courier.db-wal", "courier.db-shm"];
 /// Folder of the private CAs, one folder in it per domain.
 pub(crate) const CA: &str = "ca";
 /// Files of a private CA.
@@ -31,6 +31,7 @@ pub(crate) const CA_FILES: [&str; 2] = ["ca.key", "ca.pem"];
 const LOCK: &str = "server.lock";
 const INFO: &str = "server.json";
 const KEY: &str = "api-key";
+const VAULT_KEY: &str = "vault.key";
 const DATABASE: &str = "courier.db";
 
 /// What a running server says about itself.
@@ -84,6 +85,11 @@ impl Folder {
     /// The API key made at the first start.
     pub(crate) fn api_key(&self) -> PathBuf {
         self.0.join(KEY)
+    }
+
+    /// The key of what the database keeps encrypted.
+    pub(crate) fn vault_key(&self) -> PathBuf {
+        self.0.join(VAULT_KEY)
     }
 
     fn lock_file(&self) -> PathBuf {

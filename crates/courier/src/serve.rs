@@ -18,8 +18,8 @@ use std::time::SystemTime;
 
 use anyhow::bail;
 use courier_node::{Capacity, LocalNode};
-use courier_protocol::node::SharedNode;
-use courier_server::Server;
+use courier_protocol::node::{NoPresets, NoTunnelNames, SharedNode};
+use courier_server::{Parts, Server, Vault};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -137,7 +137,10 @@ async fn start(
     }
     let node = Arc::new(compose::server_node(config, capacity).await?);
     let shared: SharedNode = Arc::clone(&node) as SharedNode;
-    let server = Server::start(server_config, store, shared).await?;
+    let vault = Vault::open(&folder.vault_key(), &store).await?;
+    let (presets, tunnels) = (Arc::new(NoPresets), Arc::new(NoTunnelNames));
+    let parts = Parts { store, node: shared, vault, presets, tunnels };
+    let server = Server::start(server_config, parts).await?;
     Ok((node, server, new_key))
 }
 

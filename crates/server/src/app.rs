@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use courier_protocol::node::{NodeInfo, SharedNode};
+use courier_protocol::node::{NodeInfo, Presets, SharedNode, TunnelNames};
 use courier_store::{SandboxRow, Store};
 use courier_types::SandboxId;
 use tokio::sync::{Notify, RwLock, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Config;
 use crate::reconcile::Samples;
 use crate::sandboxes::CreateError;
+use crate::{Config, Parts, Vault};
 
 /// What a create came to; none while it is under way.
 pub(crate) type Outcome = Option<Result<(), Arc<CreateError>>>;
@@ -24,6 +24,9 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) node: SharedNode,
+    pub(crate) vault: Vault,
+    pub(crate) presets: Arc<dyn Presets>,
+    pub(crate) tunnels: Arc<dyn TunnelNames>,
     pub(crate) node_info: NodeInfo,
     /// Samples of usage, by sandbox.
     pub(crate) samples: Samples,
@@ -33,6 +36,8 @@ pub(crate) struct App {
     pub(crate) create_gate: RwLock<()>,
     /// Held from writing a deadline down to telling the node, so that the two agree.
     pub(crate) deadlines: tokio::sync::Mutex<()>,
+    /// Held from writing a network down to the node's having it in force, so that the two agree.
+    pub(crate) networks: tokio::sync::Mutex<()>,
     /// Rings when a sandbox has ended.
     pub(crate) ends: Notify,
     /// Work that ends though its client has gone.
@@ -45,16 +50,21 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(config: Config, store: Store, node: SharedNode, node_info: NodeInfo) -> Self {
+    pub(crate) fn new(config: Config, parts: Parts, node_info: NodeInfo) -> Self {
+        let Parts { store, node, vault, presets, tunnels } = parts;
         Self {
             config,
             store,
             node,
+            vault,
+            presets,
+            tunnels,
             node_info,
             samples: Samples::default(),
             creates: Mutex::default(),
             create_gate: RwLock::default(),
             deadlines: tokio::sync::Mutex::default(),
+            networks: tokio::sync::Mutex::default(),
             ends: Notify::new(),
             work: TaskTracker::new(),
             loops: TaskTracker::new(),

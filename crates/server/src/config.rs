@@ -2,6 +2,16 @@
 
 use std::time::Duration;
 
+/// What sandboxes may reach of which neither template nor create says anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EgressDefault {
+    /// Nothing.
+    #[default]
+    Deny,
+    /// Everything public: E2B's default.
+    Internet,
+}
+
 /// Configuration of the server. [`Config::default`] is what an operator who says nothing gets.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -20,6 +30,8 @@ pub struct Config {
     pub ended_kept_for: Duration,
     /// How many ended sandboxes stay visible.
     pub ended_kept_max: u64,
+    /// What sandboxes may reach when nobody says.
+    pub egress_default: EgressDefault,
 }
 
 impl Default for Config {
@@ -32,6 +44,7 @@ impl Default for Config {
             sweep_every: Duration::from_secs(30),
             ended_kept_for: Duration::from_hours(24 * 7),
             ended_kept_max: 10_000,
+            egress_default: EgressDefault::Deny,
         }
     }
 }

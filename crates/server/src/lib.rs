@@ -25,9 +25,11 @@ mod router;
 mod sandboxes;
 mod server;
 mod v1;
+mod vault;
 
 pub use auth::ApiKey;
 pub use bootstrap::{DEFAULT_PROJECT, ensure_default_project, issue_api_key};
-pub use config::Config;
+pub use config::{Config, EgressDefault};
 pub use openapi::document as openapi_document;
-pub use server::{Server, StartError};
+pub use server::{Parts, Server, StartError};
+pub use vault::{Vault, VaultError};

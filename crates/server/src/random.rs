@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use courier_types::{AccessToken, ApiKeyId, ProjectId, SandboxId};
+use courier_types::{AccessToken, ApiKeyId, ProjectId, SandboxId, SecretId};
 
 /// Random bytes of an access token: 256 bits.
 const TOKEN_BYTES: usize = 32;
@@ -29,6 +29,20 @@ pub(crate) fn access_token() -> AccessToken {
 
 pub(crate) fn api_key_digits() -> String {
     hex(&rand::random::<[u8; KEY_BYTES]>())
+}
+
+/// A key of the vault.
+pub(crate) fn vault_key() -> [u8; 32] {
+    rand::random()
+}
+
+/// A nonce, which never comes again under one key.
+pub(crate) fn nonce() -> [u8; 12] {
+    rand::random()
+}
+
+pub(crate) fn secret_id() -> SecretId {
+    SecretId::from_random(rand::random())
 }
 
 /// In hexadecimal, lower case.

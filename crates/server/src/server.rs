@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use courier_protocol::node::{NodeError, SharedNode};
+use courier_protocol::node::{NodeError, Presets, SharedNode, TunnelNames};
 use courier_store::Store;
 
 use crate::app::App;
-use crate::{Config, reconcile, router};
+use crate::{Config, Vault, reconcile, router};
 
 /// How long the reconcilers may take to stop: one store call.
 const LOOPS_GRACE: Duration = Duration::from_secs(5);
@@ -22,6 +22,26 @@ pub enum StartError {
     /// What an earlier server left could not be settled.
     #[error("could not take over from an earlier server")]
     Reconcile(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What a server is made of.
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// The node.
+    pub node: SharedNode,
+    /// The key of what is kept encrypted.
+    pub vault: Vault,
+    /// Presets for package managers.
+    pub presets: Arc<dyn Presets>,
+    /// Tunnels that sandboxes may be given.
+    pub tunnels: Arc<dyn TunnelNames>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("store", &self.store).finish_non_exhaustive()
+    }
 }
 
 /// A running server: reconcilers, and a router to serve.
@@ -48,9 +68,9 @@ impl Server {
     ///
     /// # Errors
     /// The node or the store failed.
-    pub async fn start(config: Config, store: Store, node: SharedNode) -> Result<Self, StartError> {
-        let node_info = node.info().await.map_err(StartError::Node)?;
-        let app = Arc::new(App::new(config, store, node, node_info));
+    pub async fn start(config: Config, parts: Parts) -> Result<Self, StartError> {
+        let node_info = parts.node.info().await.map_err(StartError::Node)?;
+        let app = Arc::new(App::new(config, parts, node_info));
         reconcile::start(&app).await.map_err(|error| StartError::Reconcile(error.into()))?;
         reconcile::spawn(&app);
         Ok(Self { app })

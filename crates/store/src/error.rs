@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use courier_types::SecretId;
+use courier_types::egress::SecretName;
+
 /// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -77,6 +80,24 @@ pub enum StoreError {
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyMismatch,
+    /// The project has a secret of that name.
+    #[error("the project has a secret {name} already")]
+    SecretExists {
+        /// The name.
+        name: SecretName,
+    },
+    /// The project has as many secrets as it may have.
+    #[error("the project has {max} secrets, the most that it may have")]
+    TooManySecrets {
+        /// How many that is.
+        max: u64,
+    },
+    /// A token was to stand for a secret that is not there.
+    #[error("secret {id} is not there")]
+    NoSecret {
+        /// Its id.
+        id: SecretId,
+    },
     /// The name belongs to another template.
     #[error("the name {name:?} belongs to another template")]
     NameTaken {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use courier_types::egress::SecretName;
 use courier_types::{
-    AccessToken, DesiredState, EndReason, Generation, ObservedState, ProjectId, SandboxId,
-    SandboxSpec, TemplateId, Timestamp, Usage,
+    AccessToken, DesiredState, EndReason, Generation, Limits, ObservedState, ProjectId, SandboxId,
+    TemplateId, Timestamp, Usage,
 };
 use serde::de::DeserializeOwned;
 use serde::de::IntoDeserializer as _;
@@ -12,8 +13,8 @@ use serde::de::value::Error as ValueError;
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 
-use crate::StoreError;
 use crate::row::Columns;
+use crate::{NewGuestToken, Sealed, StoreError};
 
 /// What a sandbox is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,23 @@ impl Purpose {
     }
 }
 
+/// What is kept of a sandbox's spec in clear; its environment, network and files are sealed.
+#[derive(Debug, Clone)]
+pub struct StoredSpec {
+    /// Its id.
+    pub id: SandboxId,
+    /// Reference of the template's build.
+    pub build: String,
+    /// Its caps.
+    pub limits: Limits,
+    /// When the node destroys it.
+    pub deadline: Timestamp,
+    /// Guards its data plane.
+    pub access_token: Option<AccessToken>,
+    /// The template reference that commands see.
+    pub template: String,
+}
+
 /// What is known of a sandbox before it is made.
 #[derive(Debug, Clone)]
 pub struct NewSandboxRow {
@@ -50,8 +68,14 @@ pub struct NewSandboxRow {
     pub metadata: BTreeMap<String, String>,
     /// When it was asked for.
     pub created_at: Timestamp,
-    /// What the node gets.
-    pub spec: SandboxSpec,
+    /// What the node gets, as far as it is kept in clear.
+    pub spec: StoredSpec,
+    /// What else the node gets.
+    pub sealed: Sealed,
+    /// Secrets that its policy refers to.
+    pub secret_names: Vec<SecretName>,
+    /// Tokens that it is given.
+    pub tokens: Vec<NewGuestToken>,
 }
 
 /// A sandbox, alive or ended.
@@ -67,8 +91,8 @@ pub struct SandboxRow {
     pub template_name: Option<String>,
     /// What the client wants to find it by.
     pub metadata: BTreeMap<String, String>,
-    /// What the node got. Its `deadline` is the newest one.
-    pub spec: SandboxSpec,
+    /// What the node got, as far as it is kept in clear. Its `deadline` is the newest one.
+    pub spec: StoredSpec,
     /// What was asked for.
     pub desired: DesiredState,
     /// What was seen.
@@ -108,7 +132,7 @@ impl SandboxRow {
 macro_rules! sandbox_columns {
     () => {
         "id, project_id, template_id, template, template_name, build, desired, observed, reason, \
-         detail, generation, limits, env, metadata, access_token, usage, created_at, started_at, \
+         detail, generation, limits, metadata, access_token, usage, created_at, started_at, \
          end_at, ended_at, purpose"
     };
 }
@@ -123,16 +147,13 @@ pub(crate) fn sandbox_of(row: &SqliteRow) -> Result<SandboxRow, StoreError> {
         template_id: columns.parsed("template_id")?,
         template_name: columns.text_or_none("template_name")?,
         metadata: columns.json("metadata")?,
-        spec: SandboxSpec {
+        spec: StoredSpec {
             id,
             build: columns.text("build")?,
             limits: columns.json("limits")?,
             deadline: columns.time("end_at")?,
-            env: columns.json("env")?,
             access_token: columns.text_or_none("access_token")?.map(AccessToken::new),
             template: columns.text("template")?,
-            network: courier_types::egress::NetworkSpec::default(),
-            files: Vec::new(),
         },
         desired: named(&columns, "desired", &columns.text("desired")?)?,
         observed: observed_of(&columns)?,

@@ -5,6 +5,7 @@ use courier_types::{
 };
 use sqlx::{Row as _, Sqlite, Transaction};
 
+use crate::guest_tokens;
 use crate::idempotency::{self, Idempotency, Insertion};
 use crate::row::{to_bigint, to_json};
 use crate::sandbox_row::observed_columns;
@@ -64,6 +65,7 @@ impl Store {
         }
         check_limit(&mut transaction, new, limit).await?;
         insert_row(&mut transaction, new).await?;
+        guest_tokens::insert(&mut transaction, &new.spec.id, &new.tokens).await?;
         sqlx::query(
             "UPDATE templates SET spawn_count = spawn_count + 1, last_spawned_at = $2 \
              WHERE id = $1",
@@ -215,7 +217,7 @@ impl Store {
     }
 
     /// Deletes the rows of sandboxes that ended before `before`, beyond the newest `keep_max` ended
-    /// ones too, and expired idempotency keys; returns how many sandboxes went.
+    /// ones too, and expired idempotency keys and tokens; returns how many sandboxes went.
     ///
     /// # Errors
     /// The database refused.
@@ -224,6 +226,7 @@ impl Store {
         before: Timestamp,
         keep_max: u64,
         keys_before: Timestamp,
+        now: Timestamp,
     ) -> Result<u64, StoreError> {
         let mut transaction = self.begin().await?;
         let done = sqlx::query(
@@ -238,6 +241,10 @@ impl Store {
         .await?;
         sqlx::query("DELETE FROM idempotency_keys WHERE created_at < $1")
             .bind(keys_before.as_micros())
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("DELETE FROM guest_tokens WHERE expires_at <= $1")
+            .bind(now.as_micros())
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
@@ -267,9 +274,9 @@ async fn insert_row(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO sandboxes (id, project_id, template_id, template, template_name, build, \
-         desired, observed, generation, limits, env, metadata, access_token, created_at, end_at, \
-         purpose) \
-         VALUES ($1, $2, $3, $4, $5, $6, 'running', 'creating', 0, $7, $8, $9, $10, $11, $12, $13)",
+         desired, observed, generation, limits, metadata, access_token, created_at, end_at, \
+         purpose, sealed, secret_names) VALUES ($1, $2, $3, $4, $5, $6, 'running', 'creating', 0, \
+         $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(new.spec.id.as_str())
     .bind(new.project_id.as_str())
@@ -278,12 +285,13 @@ async fn insert_row(
     .bind(&new.template_name)
     .bind(&new.spec.build)
     .bind(to_json(&new.spec.limits))
-    .bind(to_json(&new.spec.env))
     .bind(to_json(&new.metadata))
     .bind(new.spec.access_token.as_ref().map(AccessToken::expose))
     .bind(new.created_at.as_micros())
     .bind(new.spec.deadline.as_micros())
     .bind(new.purpose.as_str())
+    .bind(new.sealed.as_str())
+    .bind(to_json(&new.secret_names))
     .execute(&mut **transaction)
     .await?;
     Ok(())
@@ -298,7 +306,8 @@ async fn end_row(
     let usage = ended.usage.as_ref().map(to_json);
     let done = sqlx::query(
         "UPDATE sandboxes SET desired = 'killed', observed = $2, reason = $3, ended_at = $4, \
-         detail = COALESCE($5, detail), usage = COALESCE($6, usage), env = '{}' \
+         detail = COALESCE($5, detail), usage = COALESCE($6, usage), sealed = NULL, \
+         secret_names = '[]' \
          WHERE id = $1 AND ended_at IS NULL",
     )
     .bind(id.as_str())
@@ -310,6 +319,7 @@ async fn end_row(
     .execute(&mut **transaction)
     .await?;
     if done.rows_affected() > 0 {
+        guest_tokens::forget(transaction, id).await?;
         return Ok(true);
     }
     sqlx::query(

@@ -1,5 +1,6 @@
 //! Templates and their names.
 
+use courier_types::egress::Policy;
 use courier_types::{Limits, ProjectId, TemplateId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, Sqlite, Transaction};
@@ -26,6 +27,8 @@ pub struct NewTemplate {
     pub build_id: String,
     /// Caps of its sandboxes when nobody says anything.
     pub limits: Limits,
+    /// What its sandboxes may reach at most; none bounds nothing.
+    pub egress: Option<Policy>,
 }
 
 /// A template.
@@ -43,6 +46,8 @@ pub struct TemplateRow {
     pub build_id: String,
     /// Caps of its sandboxes when nobody says anything.
     pub limits: Limits,
+    /// What its sandboxes may reach at most; none bounds nothing.
+    pub egress: Option<Policy>,
     /// When it was first registered.
     pub created_at: Timestamp,
     /// When it last got a build.
@@ -64,11 +69,11 @@ impl TemplateRow {
 }
 
 const COLUMNS_OF_ALL: &str = "SELECT id, project_id, build, build_id, limits, created_at, \
-     updated_at, build_count, spawn_count, last_spawned_at FROM templates \
+     updated_at, build_count, spawn_count, last_spawned_at, egress FROM templates \
      WHERE project_id IS NULL OR project_id = $1 ORDER BY created_at, id LIMIT $2";
 
 const COLUMNS_OF_ONE: &str = "SELECT t.id, t.project_id, t.build, t.build_id, t.limits, \
-     t.created_at, t.updated_at, t.build_count, t.spawn_count, t.last_spawned_at \
+     t.created_at, t.updated_at, t.build_count, t.spawn_count, t.last_spawned_at, t.egress \
      FROM templates t LEFT JOIN template_names n ON n.template_id = t.id AND n.name = $1 \
      WHERE (t.id = $1 OR n.name = $1) AND (t.project_id IS NULL OR t.project_id = $2) \
      ORDER BY n.name IS NULL LIMIT 1";
@@ -91,8 +96,9 @@ impl Store {
         let id = existing.unwrap_or_else(|| new.id.as_str().to_owned());
         sqlx::query(
             "INSERT INTO templates (id, project_id, build, build_id, limits, created_at, \
-             updated_at, build_count, spawn_count) VALUES ($1, $2, $3, $4, $5, $6, $6, 1, 0) \
-             ON CONFLICT (id) DO UPDATE SET build = $3, build_id = $4, limits = $5, \
+             updated_at, build_count, spawn_count, egress) \
+             VALUES ($1, $2, $3, $4, $5, $6, $6, 1, 0, $7) \
+             ON CONFLICT (id) DO UPDATE SET build = $3, build_id = $4, limits = $5, egress = $7, \
              updated_at = CASE WHEN templates.build = $3 THEN templates.updated_at ELSE $6 END, \
              build_count = templates.build_count \
              + CASE WHEN templates.build = $3 THEN 0 ELSE 1 END",
@@ -103,6 +109,7 @@ impl Store {
         .bind(&new.build_id)
         .bind(to_json(&new.limits))
         .bind(now.as_micros())
+        .bind(new.egress.as_ref().map(to_json))
         .execute(&mut *transaction)
         .await?;
         name_template(&mut transaction, &id, &new.names).await?;
@@ -176,6 +183,7 @@ impl Store {
             build: columns.text("build")?,
             build_id: columns.text("build_id")?,
             limits: columns.json("limits")?,
+            egress: columns.json_or_none("egress")?,
             created_at: columns.time("created_at")?,
             updated_at: columns.time("updated_at")?,
             build_count: columns.count("build_count")?,

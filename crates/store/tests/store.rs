@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 
 use courier_store::{
-    AliveLimit, ApiKeyRow, Ended, Idempotency, Insertion, KeyHash, NewSandboxRow, NewTemplate,
-    PageOrder, PagePosition, ProjectRow, Purpose, StateReport, Store, StoreError,
+    AliveLimit, ApiKeyRow, Ended, Idempotency, Insertion, KeyHash, NewGuestToken, NewSandboxRow,
+    NewTemplate, PageOrder, PagePosition, ProjectRow, Purpose, Sealed, SecretKey, SecretRow,
+    SecretUpdate, StateReport, Store, StoreError, StoredSpec, TokenHash,
 };
 use courier_types::{
     AccessToken, ApiKeyId, DesiredState, EndReason, Generation, Limits, ObservedState, ProjectId,
-    SandboxId, SandboxSpec, TemplateId, Timestamp, Usage,
+    SandboxId, SecretId, TemplateId, Timestamp, Usage,
 };
 use tempfile::TempDir;
 
@@ -22,6 +23,10 @@ struct World {
 
 const fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros)
+}
+
+fn sealed(text: &str) -> Sealed {
+    Sealed::new(text.to_owned())
 }
 
 impl World {
@@ -51,17 +56,17 @@ impl World {
             template_name: Some("base".to_owned()),
             metadata: BTreeMap::from([("k\"'".to_owned(), "v\u{0}ü".to_owned())]),
             created_at: at(i64::from(number)),
-            spec: SandboxSpec {
+            spec: StoredSpec {
                 id: SandboxId::from_random([number; 20]),
                 build: "base-1".to_owned(),
                 limits: Limits::default(),
                 deadline: at(1_000),
-                env: BTreeMap::from([("SECRET".to_owned(), "s".to_owned())]),
                 access_token: Some(AccessToken::new("token".to_owned())),
                 template: "base:default".to_owned(),
-                network: courier_types::egress::NetworkSpec::default(),
-                files: Vec::new(),
             },
+            sealed: sealed("environment"),
+            secret_names: vec!["openai".parse().unwrap()],
+            tokens: Vec::new(),
         }
     }
 
@@ -88,7 +93,7 @@ async fn a_row_comes_back_as_it_was_written_also_after_a_restart() {
     let (row, new) = (world.store.find_sandbox(&id).await.unwrap().unwrap(), world.row(1));
     assert_eq!(row.metadata, new.metadata);
     assert_eq!(row.purpose, Purpose::Execution);
-    assert_eq!(row.spec.env, new.spec.env);
+    assert_eq!(world.store.find_sealed(&id).await.unwrap(), Some(new.sealed));
     assert_eq!(row.spec.limits, new.spec.limits);
     assert_eq!(row.spec.deadline, new.spec.deadline);
     assert_eq!(row.spec.access_token, new.spec.access_token);
@@ -136,7 +141,8 @@ async fn a_terminal_report_counts_though_its_number_is_low_and_frees_the_environ
     assert!(world.store.apply_report(&id, &end).await.unwrap());
     let row = world.store.find_sandbox(&id).await.unwrap().unwrap();
     assert_eq!((row.end_reason(), row.usage), (Some(EndReason::Lost), usage));
-    assert!(row.spec.env.is_empty());
+    assert_eq!(world.store.find_sealed(&id).await.unwrap(), None);
+    assert_eq!(world.store.secret_claims(&id).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -221,7 +227,7 @@ async fn old_and_surplus_ended_rows_go_and_living_ones_stay() {
         }
     }
     // The first is too old; of the other three, one is more than two.
-    assert_eq!(world.store.prune(at(150), 2, at(0)).await.unwrap(), 2);
+    assert_eq!(world.store.prune(at(150), 2, at(0), at(0)).await.unwrap(), 2);
     let left = world
         .store
         .page_sandboxes(&world.project.id, PageOrder::Ascending, None, 100)
@@ -261,6 +267,7 @@ fn template(number: u8, names: &[&str], build: &str) -> NewTemplate {
         build: build.to_owned(),
         build_id: format!("id of {build}"),
         limits: Limits::default(),
+        egress: None,
     }
 }
 
@@ -329,4 +336,149 @@ async fn a_corrupt_column_is_named_with_its_row() {
         .unwrap();
     let error = world.store.find_sandbox(&id).await.unwrap_err().to_string();
     assert_eq!(error, format!("column limits of sandbox {id} is corrupt"));
+}
+
+impl World {
+    fn secret(&self, number: u8, name: &str) -> SecretRow {
+        SecretRow {
+            id: SecretId::from_random([number; 20]),
+            project_id: self.project.id.clone(),
+            name: name.parse().unwrap(),
+            version: 1,
+            sealed: sealed("one"),
+            metadata: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
+            created_at: at(i64::from(number)),
+            updated_at: at(i64::from(number)),
+        }
+    }
+
+    /// A sandbox that holds a token for a secret until 100.
+    async fn holder(&self, number: u8, secret: &SecretId) -> (SandboxId, TokenHash) {
+        let hash = TokenHash::new([number; 32]);
+        let token =
+            NewGuestToken { hash: hash.clone(), secret: secret.clone(), expires_at: at(100) };
+        let row = NewSandboxRow { tokens: vec![token], ..self.row(number) };
+        self.store.insert_sandbox(&row, AliveLimit(100), None).await.unwrap();
+        (row.spec.id, hash)
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_found_by_name_and_id_by_its_own_project_only() {
+    let world = World::new().await;
+    let secret = world.secret(1, "openai");
+    world.store.insert_secret(&secret, 2).await.unwrap();
+    let other = ProjectId::from_random([9; 20]);
+    for key in [SecretKey::Id(secret.id.clone()), SecretKey::Name("OpenAI".parse().unwrap())] {
+        let found = world.store.find_secret(&world.project.id, &key).await.unwrap();
+        assert_eq!(found.as_ref(), Some(&secret));
+        assert_eq!(world.store.find_secret(&other, &key).await.unwrap(), None);
+    }
+    let same = world.store.insert_secret(&world.secret(2, "openai"), 2).await.unwrap_err();
+    assert!(matches!(same, StoreError::SecretExists { .. }), "{same}");
+    world.store.insert_secret(&world.secret(3, "b"), 2).await.unwrap();
+    let full = world.store.insert_secret(&world.secret(4, "c"), 2).await.unwrap_err();
+    assert!(matches!(full, StoreError::TooManySecrets { max: 2 }), "{full}");
+    let page = world.store.page_secrets(&world.project.id, None, 1).await.unwrap();
+    assert_eq!(page[0].name.as_str(), "b");
+    let after = PagePosition { created_at: page[0].created_at, id: page[0].id.to_string() };
+    let page = world.store.page_secrets(&world.project.id, Some(&after), 5).await.unwrap();
+    assert_eq!(page, [secret]);
+}
+
+#[tokio::test]
+async fn a_secret_gets_a_new_value_only_over_the_one_that_was_read() {
+    let world = World::new().await;
+    let secret = world.secret(1, "openai");
+    world.store.insert_secret(&secret, 9).await.unwrap();
+    let update = SecretUpdate { replaces: 1, sealed: sealed("two"), metadata: None, at: at(50) };
+    assert!(world.store.update_secret(&secret.id, &update).await.unwrap());
+    assert!(!world.store.update_secret(&secret.id, &update).await.unwrap());
+    let key = SecretKey::Id(secret.id.clone());
+    let now = world.store.find_secret(&world.project.id, &key).await.unwrap().unwrap();
+    let new = SecretRow { version: 2, sealed: sealed("two"), updated_at: at(50), ..secret };
+    assert_eq!(now, new);
+}
+
+#[tokio::test]
+async fn a_token_counts_while_it_its_sandbox_and_its_secret_live() {
+    let world = World::new().await;
+    let secret = world.secret(1, "openai");
+    world.store.insert_secret(&secret, 9).await.unwrap();
+    let (first, hash) = world.holder(1, &secret.id).await;
+    let (second, other) = world.holder(2, &secret.id).await;
+    let live = async |hash: &TokenHash, now| {
+        world.store.find_guest_token(hash, at(now)).await.unwrap().map(|token| token.sandbox)
+    };
+    assert_eq!(live(&hash, 99).await, Some(first.clone()));
+    assert_eq!(live(&hash, 100).await, None, "its time is up");
+    assert_eq!(live(&TokenHash::new([7; 32]), 1).await, None, "nobody knows it");
+    world.store.mark_killing(&first).await.unwrap();
+    assert_eq!(live(&hash, 1).await, None, "its sandbox is going");
+    assert_eq!(live(&other, 1).await, Some(second.clone()));
+    assert!(world.store.delete_secret(&secret.id).await.unwrap());
+    assert_eq!(live(&other, 1).await, None, "its secret is gone");
+    // Another secret of that name is another secret.
+    world.store.insert_secret(&world.secret(3, "openai"), 9).await.unwrap();
+    assert_eq!(live(&other, 1).await, None);
+    assert_eq!(format!("{hash:?}"), "TokenHash(…)");
+}
+
+#[tokio::test]
+async fn a_sandbox_is_not_made_with_a_token_for_a_secret_that_is_gone_or_foreign() {
+    let world = World::new().await;
+    let other = ProjectRow {
+        id: ProjectId::from_random([9; 20]),
+        slug: "other".to_owned(),
+        created_at: at(1),
+    };
+    let other = world.store.ensure_project(&other).await.unwrap();
+    let foreign = SecretRow { project_id: other.id, ..world.secret(1, "a") };
+    world.store.insert_secret(&foreign, 9).await.unwrap();
+    for secret in [foreign.id, SecretId::from_random([2; 20])] {
+        let hash = TokenHash::new([1; 32]);
+        let token = NewGuestToken { hash, secret, expires_at: at(100) };
+        let row = NewSandboxRow { tokens: vec![token], ..world.row(1) };
+        let error = world.store.insert_sandbox(&row, AliveLimit(9), None).await.unwrap_err();
+        assert!(matches!(error, StoreError::NoSecret { .. }), "{error}");
+        assert!(world.store.find_sandbox(&row.spec.id).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_replaced_network_changes_what_a_sandbox_may_claim() {
+    let world = World::new().await;
+    let id = world.insert(1).await;
+    let claims = world.store.secret_claims(&id).await.unwrap().unwrap();
+    assert_eq!(claims.secret_names, ["openai".parse().unwrap()]);
+    assert!(world.store.replace_sealed(&id, &sealed("new"), &[]).await.unwrap());
+    assert!(world.store.secret_claims(&id).await.unwrap().unwrap().secret_names.is_empty());
+    assert_eq!(world.store.find_sealed(&id).await.unwrap(), Some(sealed("new")));
+    world.store.mark_killing(&id).await.unwrap();
+    assert!(!world.store.replace_sealed(&id, &sealed("late"), &[]).await.unwrap());
+    assert_eq!(world.store.secret_claims(&id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_first_check_of_a_key_stays() {
+    let world = World::new().await;
+    assert_eq!(world.store.key_check().await.unwrap(), None);
+    world.store.insert_key_check(&sealed("first")).await.unwrap();
+    world.store.insert_key_check(&sealed("second")).await.unwrap();
+    let world = world.reopen().await;
+    assert_eq!(world.store.key_check().await.unwrap(), Some(sealed("first")));
+}
+
+#[tokio::test]
+async fn a_template_keeps_the_policy_of_its_newest_build() {
+    let world = World::new().await;
+    let policy: courier_types::egress::Policy =
+        serde_json::from_str(r#"{"rules":[{"allow":"api.example.com"}]}"#).unwrap();
+    let bounded = NewTemplate { egress: Some(policy.clone()), ..template(1, &["a"], "a-1") };
+    world.store.register_template(&bounded, at(1)).await.unwrap();
+    let found = world.store.find_template(&world.project.id, "a").await.unwrap().unwrap();
+    assert_eq!(found.egress, Some(policy));
+    world.store.register_template(&template(1, &["a"], "a-2"), at(2)).await.unwrap();
+    let found = world.store.find_template(&world.project.id, "a").await.unwrap().unwrap();
+    assert_eq!(found.egress, None);
 }

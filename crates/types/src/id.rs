@@ -112,6 +112,10 @@ id! {
     ExecutionId, "execution", prefix "x", random 20
 }
 id! {
+    /// A stored secret; never its value.
+    SecretId, "secret", prefix "sec_", random 20
+}
+id! {
     /// An API key's public handle; never the key.
     ApiKeyId, "API key", prefix "k", random 12
 }

@@ -13,7 +13,7 @@ mod secret;
 mod time;
 
 pub use end::EndReason;
-pub use id::{ApiKeyId, ExecutionId, IdError, ProjectId, SandboxId, TemplateId};
+pub use id::{ApiKeyId, ExecutionId, IdError, ProjectId, SandboxId, SecretId, TemplateId};
 pub use isolation::Isolation;
 pub use limits::{LimitError, LimitRange, Limits, LimitsRequest};
 pub use sandbox::{DesiredState, Generation, GuestFile, ObservedState, SandboxSpec, Usage};

@@ -175,8 +175,15 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::TooManySandboxes { .. } => Self::too_many(error.to_string(), 1),
             StoreError::IdempotencyMismatch => Self::unprocessable(error.to_string()),
-            StoreError::NameTaken { .. } => Self::conflict(error.to_string()),
-            StoreError::Database(_) | StoreError::Corrupt { .. } => Self::internal(&error),
+            StoreError::NameTaken { .. } | StoreError::SecretExists { .. } => {
+                Self::conflict(error.to_string())
+            }
+            StoreError::TooManySecrets { .. } => {
+                Self::bad_request(format!("{error}: delete one first"))
+            }
+            StoreError::Database(_) | StoreError::Corrupt { .. } | StoreError::NoSecret { .. } => {
+                Self::internal(&error)
+            }
         }
     }
 }

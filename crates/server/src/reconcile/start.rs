@@ -10,7 +10,7 @@ use super::NODE_CALLS_AT_ONCE;
 use crate::app::App;
 use crate::clock;
 use crate::http::chain;
-use crate::sandboxes::destroy;
+use crate::sandboxes::{SealedSpec, SealedSpecError, destroy};
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -68,20 +68,41 @@ async fn settle(app: &App, row: &SandboxRow) -> Result<Option<SandboxId>, StoreE
     let id = &row.spec.id;
     let reason = match fate(row, clock::now()) {
         Fate::End(reason) => reason,
-        Fate::Adopt => match app.node.adopt(row.spec.clone()).await {
+        Fate::Adopt => match adopt(app, row).await? {
             Ok(()) => {
                 app.store.mark_running(id, clock::now()).await?;
                 return Ok(Some(id.clone()));
             }
-            Err(NodeError::NotFound { .. }) => EndReason::Lost,
-            Err(error) => {
-                tracing::error!(sandbox = %id, error = chain(&error), "could not adopt a sandbox");
-                EndReason::GuestLost
-            }
+            Err(reason) => reason,
         },
     };
     end(app, id, reason).await?;
     Ok(None)
+}
+
+/// Has the node take a sandbox over, with the network that it had; or says why it cannot be.
+async fn adopt(app: &App, row: &SandboxRow) -> Result<Result<(), EndReason>, StoreError> {
+    let id = &row.spec.id;
+    let adopted = match SealedSpec::read(app, &row.project_id, id).await {
+        Ok(sealed) => app.node.adopt(sealed.with(&row.spec)).await,
+        Err(SealedSpecError::Store(error)) => return Err(error),
+        Err(error) => return Ok(Err(not_adopted(id, &error, EndReason::Lost))),
+    };
+    Ok(match adopted {
+        Ok(()) => Ok(()),
+        Err(NodeError::NotFound { .. }) => Err(EndReason::Lost),
+        Err(error) => Err(not_adopted(id, &error, EndReason::GuestLost)),
+    })
+}
+
+/// Logs why a sandbox is not adopted; returns how it ends.
+fn not_adopted(
+    id: &SandboxId,
+    error: &(dyn std::error::Error + 'static),
+    reason: EndReason,
+) -> EndReason {
+    tracing::error!(sandbox = %id, error = chain(error), "could not adopt a sandbox");
+    reason
 }
 
 /// Destroys a sandbox and ends its row. Where the node fails, the row stays `killing` for the sweep.

@@ -103,6 +103,6 @@ async fn reap(app: &App) -> Result<(), KillError> {
 async fn prune(app: &App, now: Timestamp) -> Result<(), KillError> {
     let before = clock::before(now, app.config.ended_kept_for);
     let keys_before = clock::before(now, IDEMPOTENCY_KEPT_FOR);
-    app.store.prune(before, app.config.ended_kept_max, keys_before).await?;
+    app.store.prune(before, app.config.ended_kept_max, keys_before, now).await?;
     Ok(())
 }

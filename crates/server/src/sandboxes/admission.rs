@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use courier_protocol::e2b::{TemplateRef, TemplateRefError};
 use courier_protocol::v1::LimitsBody;
-use courier_store::{ProjectRow, Purpose, StoreError, TemplateRow};
+use courier_store::{NewGuestToken, ProjectRow, Purpose, StoreError, TemplateRow};
 use courier_types::{Isolation, LimitError, Limits};
 
+use super::SealedSpec;
 use crate::app::App;
 use crate::http::ApiError;
 
@@ -114,7 +115,10 @@ pub(crate) struct CreateOrder {
     pub(crate) reference: String,
     pub(crate) limits: Limits,
     pub(crate) timeout: Duration,
-    pub(crate) env: BTreeMap<String, String>,
+    /// Environment, network and files.
+    pub(crate) sealed: SealedSpec,
+    /// Tokens in its environment.
+    pub(crate) tokens: Vec<NewGuestToken>,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) data_plane: DataPlane,
     pub(crate) idempotency: Option<IdempotencyKey>,
@@ -145,7 +149,8 @@ impl CreateOrder {
             limits: row.limits,
             timeout: admit_timeout(app, timeout)?,
             template: row,
-            env: BTreeMap::new(),
+            sealed: SealedSpec::default(),
+            tokens: Vec::new(),
             metadata: BTreeMap::new(),
             data_plane: DataPlane::Guarded,
             idempotency: None,
@@ -166,7 +171,8 @@ impl CreateOrder {
     ) -> Result<Self, AdmissionError> {
         check_env(&env)?;
         check_pairs("metadata", &metadata)?;
-        (self.env, self.metadata) = (env, metadata);
+        self.sealed.env.extend(env);
+        self.metadata = metadata;
         Ok(self)
     }
 

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use courier_protocol::node::NodeError;
 use courier_store::{
-    AliveLimit, Ended, Idempotency, Insertion, NewSandboxRow, SandboxRow, StoreError,
+    AliveLimit, Ended, Idempotency, Insertion, NewSandboxRow, SandboxRow, StoreError, StoredSpec,
 };
 use courier_types::{EndReason, SandboxId, SandboxSpec};
 
-use super::{CreateOrder, DataPlane, destroy};
+use super::{CreateOrder, DataPlane, SealedSpec, destroy, secret_names};
 use crate::app::App;
 use crate::http::{ApiError, chain};
 use crate::{clock, random};
@@ -59,6 +59,9 @@ impl From<&CreateError> for ApiError {
             }
             CreateError::Store(StoreError::IdempotencyMismatch) => Self::unprocessable(
                 "this Idempotency-Key was used for another request: use a new one",
+            ),
+            CreateError::Store(StoreError::NoSecret { .. }) => Self::conflict(
+                "a secret that the environment refers to was deleted just now; nothing was made",
             ),
             CreateError::Store(store) => Self::internal(store),
             CreateError::Node(NodeError::Full { what }) => {
@@ -102,14 +105,14 @@ async fn create_to_the_end(
     if app.is_draining() {
         return Err(Arc::new(CreateError::Draining));
     }
-    let (new, idempotency) = row_of(order);
+    let (new, sealed, idempotency) = row_of(&app, order);
     let _gate = app.create_gate.read().await;
     let under_way = app.begin_create(&new.spec.id);
     let limit = AliveLimit(app.config.sandboxes_max);
     let inserted = app.store.insert_sandbox(&new, limit, idempotency.as_ref()).await;
     match inserted.map_err(|error| Arc::new(error.into()))? {
         Insertion::Inserted => {
-            let outcome = make(&app, new.spec.clone()).await.map_err(Arc::new);
+            let outcome = make(&app, sealed.with(&new.spec)).await.map_err(Arc::new);
             under_way.finish(outcome.clone());
             outcome?;
             usable_row(&app, &new.spec.id).await
@@ -168,34 +171,36 @@ async fn undo(app: &App, id: &SandboxId, error: &CreateError) {
     }
 }
 
-fn row_of(order: CreateOrder) -> (NewSandboxRow, Option<Idempotency>) {
+fn row_of(app: &App, order: CreateOrder) -> (NewSandboxRow, SealedSpec, Option<Idempotency>) {
     let now = clock::now();
     let idempotency = order.idempotency.map(|key| Idempotency {
         key: key.key,
         request_hash: key.request_hash,
         valid_since: clock::before(now, IDEMPOTENCY_KEPT_FOR),
     });
+    let (id, project_id) = (random::sandbox_id(), order.project.id);
+    let sealed = order.sealed;
     let new = NewSandboxRow {
-        project_id: order.project.id,
         purpose: order.purpose,
         template_id: order.template.id,
         template_name: order.template.names.into_iter().next(),
         metadata: order.metadata,
         created_at: now,
-        spec: SandboxSpec {
-            id: random::sandbox_id(),
+        sealed: sealed.seal(app, &project_id, &id),
+        secret_names: secret_names(&sealed.network),
+        tokens: order.tokens,
+        spec: StoredSpec {
+            id,
             build: order.template.build,
             limits: order.limits,
             deadline: now.plus(order.timeout),
-            env: order.env,
             access_token: match order.data_plane {
                 DataPlane::Guarded => Some(random::access_token()),
                 DataPlane::Open => None,
             },
             template: order.reference,
-            network: courier_types::egress::NetworkSpec::default(),
-            files: Vec::new(),
         },
+        project_id,
     };
-    (new, idempotency)
+    (new, sealed, idempotency)
 }

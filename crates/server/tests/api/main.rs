@@ -12,6 +12,7 @@ mod bad_input;
 mod document;
 mod executions;
 mod fake_node;
+mod fake_parts;
 mod idempotency;
 mod lifecycle;
 mod lists;

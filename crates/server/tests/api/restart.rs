@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use courier_store::{AliveLimit, Ended, Insertion, NewSandboxRow, Purpose};
+use courier_store::{AliveLimit, Ended, Insertion, NewSandboxRow, Purpose, Sealed, StoredSpec};
 use courier_types::{EndReason, Limits, ObservedState, SandboxId, SandboxSpec, Timestamp};
 use serde_json::json;
 
@@ -39,7 +39,17 @@ pub(crate) async fn insert(world: &World, spec: &SandboxSpec) {
         template_name: None,
         metadata: std::collections::BTreeMap::new(),
         created_at: now(),
-        spec: spec.clone(),
+        spec: StoredSpec {
+            id: spec.id.clone(),
+            build: spec.build.clone(),
+            limits: spec.limits,
+            deadline: spec.deadline,
+            access_token: spec.access_token.clone(),
+            template: spec.template.clone(),
+        },
+        sealed: Sealed::new("of another key".to_owned()),
+        secret_names: Vec::new(),
+        tokens: Vec::new(),
     };
     let inserted = world.store.insert_sandbox(&row, AliveLimit(100), None).await.unwrap();
     assert_eq!(inserted, Insertion::Inserted);
@@ -67,6 +77,19 @@ async fn a_sandbox_that_died_meanwhile_is_lost() {
     world.node.lose(&id);
     let world = world.crash_and_restart().await;
     assert_eq!(world.state(&id).await, ("error".to_owned(), "lost".to_owned()));
+}
+
+#[tokio::test]
+async fn a_sandbox_whose_network_cannot_be_unsealed_is_not_adopted_without_it() {
+    let world = World::new().await;
+    let spec = spec(8, LONG);
+    insert(&world, &spec).await;
+    assert!(world.store.mark_running(&spec.id, now()).await.unwrap());
+    world.node.plant(spec.clone());
+    let world = world.crash_and_restart().await;
+    let state = world.state(spec.id.as_str()).await;
+    assert_eq!(state, ("error".to_owned(), "lost".to_owned()));
+    assert!(world.node.alive().is_empty());
 }
 
 #[tokio::test]

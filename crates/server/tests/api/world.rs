@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use courier_protocol::node::SharedNode;
-use courier_server::{Config, Server, ensure_default_project, issue_api_key};
+use courier_server::{Config, Parts, Server, Vault, ensure_default_project, issue_api_key};
 use courier_store::{NewTemplate, ProjectRow, Store};
 use courier_types::{Limits, ProjectId, TemplateId, Timestamp};
 use http::{HeaderMap, Request, StatusCode};
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 use crate::fake_node::FakeNode;
+use crate::fake_parts::{FakePresets, FakeTunnels};
 
 /// Longest wait for a condition.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -73,6 +74,18 @@ pub(crate) fn config() -> Config {
     }
 }
 
+async fn start(config: Config, folder: &TempDir, store: &Store, node: &Arc<FakeNode>) -> Server {
+    let vault = Vault::open(&folder.path().join("vault.key"), store).await.unwrap();
+    let parts = Parts {
+        store: store.clone(),
+        node: Arc::clone(node) as SharedNode,
+        vault,
+        presets: Arc::new(FakePresets),
+        tunnels: Arc::new(FakeTunnels),
+    };
+    Server::start(config, parts).await.unwrap()
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
         Self::with(config()).await
@@ -90,11 +103,11 @@ impl World {
             build: "base-1".to_owned(),
             build_id: "00000000-0000-4000-8000-000000000000".to_owned(),
             limits: Limits::default(),
+            egress: None,
         };
         store.register_template(&template, Timestamp::from_micros(1)).await.unwrap();
         let node = Arc::new(FakeNode::new());
-        let shared: SharedNode = Arc::clone(&node) as SharedNode;
-        let server = Server::start(config, store.clone(), shared).await.unwrap();
+        let server = start(config, &folder, &store, &node).await;
         Self { folder, node, store, server, key: key.expose().to_owned() }
     }
 
@@ -105,8 +118,7 @@ impl World {
         drop(server);
         store.close().await;
         let store = Store::open(&folder.path().join("courier.db")).await.unwrap();
-        let shared: SharedNode = Arc::clone(&node) as SharedNode;
-        let server = Server::start(config(), store.clone(), shared).await.unwrap();
+        let server = start(config(), &folder, &store, &node).await;
         Self { folder, node, store, server, key }
     }
 
