@@ -64,7 +64,7 @@ pub struct Machine {
     /// The machine has no other way out, so what nobody reads here goes nowhere: packets wait in
     /// the socket's buffer, and those beyond it are lost. [`Driver::attach`] gives the same link
     /// again; only one reader at a time makes sense. It reads an end of file once the machine is
-    /// gone.
+    /// gone, or has closed its end.
     ///
     /// Everything read from it is hostile: records of any length and content, and descriptors sent
     /// along. Read with a plain `read` or `recv`, which drop descriptors, never with `recvmsg` and
