@@ -194,3 +194,6 @@ fn response(asked: &Metadata, code: ResponseCode) -> Message {
 fn error(asked: &Metadata, code: ResponseCode) -> Vec<u8> {
     response(asked, code).to_vec().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;
