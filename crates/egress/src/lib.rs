@@ -10,6 +10,7 @@
 //! link, and without a link a sandbox has no network; what was decided is what is dialled and what
 //! is logged.
 
+mod broker;
 mod connection;
 mod dial;
 mod dns;
@@ -25,6 +26,7 @@ mod tunnel;
 pub use dial::{PermitError, ProxyError, Reach, ReachError};
 pub use dns::{Resolver, ResolverError};
 pub use flow::{FlowLog, FlowReader};
+pub use network::{HostSide, Network, NetworkError, Setup};
 pub use source::{CredentialSource, SourceError};
-pub use tls::{TrustError, UpstreamTrust};
+pub use tls::{CaError, TrustError, UpstreamTrust};
 pub use tunnel::{NoTunnels, TunnelError, TunnelStream, Tunnels};

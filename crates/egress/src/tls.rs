@@ -4,5 +4,6 @@ pub(crate) mod ca;
 pub(crate) mod hello;
 mod trust;
 
-pub(crate) use trust::Alpn;
-pub use trust::{TrustError, UpstreamTrust};
+pub use self::ca::CaError;
+pub(crate) use self::trust::Alpn;
+pub use self::trust::{TrustError, UpstreamTrust};

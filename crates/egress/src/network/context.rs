@@ -3,8 +3,15 @@
 use std::sync::Arc;
 
 use courier_types::SandboxId;
+use tokio::sync::watch;
 
+use super::open::OpenConnections;
+use super::tasks::Tasks;
+use crate::broker::Broker;
+use crate::dial::{Dialer, Reach};
+use crate::dns::Pins;
 use crate::flow::FlowLog;
+use crate::policy::Compiled;
 use crate::tls::UpstreamTrust;
 use crate::tls::ca::SandboxCa;
 use crate::tunnel::Tunnels;
@@ -14,12 +21,38 @@ use crate::tunnel::Tunnels;
 pub(crate) struct Context {
     /// Whose it is.
     pub(crate) sandbox: SandboxId,
-    /// What is written about it.
-    pub(crate) flows: FlowLog,
+    /// What it may reach, now.
+    pub(crate) policy: watch::Receiver<Arc<Compiled>>,
+    /// Its connections.
+    pub(crate) open: OpenConnections,
+    /// Which names our answers gave which addresses for.
+    pub(crate) pins: Arc<Pins>,
+    /// What is within reach at all.
+    pub(crate) reach: Reach,
+    /// How it gets outside, now.
+    pub(crate) dialer: watch::Receiver<Dialer>,
     /// Its own CA.
     pub(crate) ca: SandboxCa,
     /// Whom it believes outside.
     pub(crate) trust: UpstreamTrust,
+    /// What is added to its requests.
+    pub(crate) broker: Broker,
     /// Its private tunnels.
     pub(crate) tunnels: Arc<dyn Tunnels>,
+    /// What is written about it.
+    pub(crate) flows: FlowLog,
+    /// Where its tasks run.
+    pub(crate) tasks: Tasks,
+}
+
+impl Context {
+    /// The policy in force.
+    pub(crate) fn policy(&self) -> Arc<Compiled> {
+        Arc::clone(&self.policy.borrow())
+    }
+
+    /// The way outside in force.
+    pub(crate) fn dialer(&self) -> Dialer {
+        self.dialer.borrow().clone()
+    }
 }

@@ -47,7 +47,7 @@ pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// Why there is no CA, or no certificate of it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CaError {
+pub enum CaError {
     /// The key could not be derived.
     #[error("the key of the sandbox's CA cannot be derived")]
     Key,
