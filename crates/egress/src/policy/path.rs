@@ -105,6 +105,20 @@ fn encoded_byte(bytes: &[u8]) -> Option<(u8, &[u8])> {
     Some((u8::try_from(byte).ok()?, rest))
 }
 
+/// The bytes with every encoded one decoded; what encodes nothing stays as it is. For looking into
+/// a target, never for deciding on one.
+pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.as_bytes();
+    while let Some((&byte, rest)) = bytes.split_first() {
+        let encoded = if byte == b'%' { encoded_byte(rest) } else { None };
+        let (byte, rest) = encoded.unwrap_or((byte, rest));
+        out.push(byte);
+        bytes = rest;
+    }
+    out
+}
+
 /// Bytes that servers take for the structure of a path, or for its end.
 const fn is_structure(byte: u8) -> bool {
     matches!(byte, b'/' | b'\\' | 0..=0x1f | 0x7f)
