@@ -11,6 +11,7 @@
 //! is logged.
 
 mod broker;
+mod broker;
 mod connection;
 mod dial;
 mod dns;
