@@ -11,7 +11,6 @@
 //! is logged.
 
 mod broker;
-mod broker;
 mod connection;
 mod dial;
 mod dns;
