@@ -11,7 +11,7 @@ use courier_driver::gvisor::{GvisorDriver, Linger};
 use courier_driver::launcher_process::{LauncherError, ensure_running, socket_path};
 use courier_driver::leaks::{Leak, find_leaks};
 use courier_driver::{Driver, DriverError};
-use courier_types::EndReason;
+use courier_types::{EndReason, Limits, LimitsRequest};
 use rig::GvisorRig;
 use rustix::process::Signal;
 
@@ -219,5 +219,36 @@ async fn root_inside_has_one_interface_no_raw_socket_and_no_ipv6() {
     assert_eq!(seen, wanted);
     assert!(!conformance::readable(&machine.link, Duration::ZERO));
     rig.driver().destroy(&machine.id).await.unwrap();
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_fails_at_any_step_is_told_by_that_step_and_leaves_nothing() {
+    let Some(rig) = GvisorRig::start("steps").await else { return };
+    let mut options = rig::options(&rig.dir().with_file_name("broken"));
+    options.technology_binary = Some(rig::built("examples/broken_runsc"));
+    let socket = ensure_running(&options).await.unwrap();
+    let driver = GvisorDriver::connect(socket, "steps", Linger::Go).await.unwrap();
+    let steps = [
+        (201, "runsc cannot create"),
+        (202, "reach the Sentry"),
+        (203, "the Sentry died"),
+        (204, "CreateLinksAndRoutes: no such link"),
+        (205, "CreateLinksAndRoutes: the answer is too long"),
+        (206, "StartRoot: no such program"),
+        (207, "read the Sentry's pid"),
+    ];
+    for (pids, word) in steps {
+        let request = LimitsRequest { pids: Some(pids), ..LimitsRequest::default() };
+        let limits = Limits::try_from(request).unwrap();
+        let spec = courier_driver::MachineSpec { limits, ..conformance::spec(&rig, LONG) };
+        match driver.create(&spec).await {
+            Err(DriverError::NotStarted { why, .. }) => assert!(why.contains(word), "{why}"),
+            other => unreachable!("step {pids}: {other:?}"),
+        }
+        assert_eq!(driver.list().await.unwrap(), [], "step {pids}");
+        assert_eq!(find_leaks(&options.dir).await.unwrap(), [], "step {pids}");
+    }
+    driver.shut_down().await.unwrap();
     rig.stop().await;
 }

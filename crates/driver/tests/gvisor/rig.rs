@@ -152,7 +152,7 @@ fn launcher() -> PathBuf {
 }
 
 /// A file of the folder that this test was built into.
-fn built(name: &str) -> PathBuf {
+pub(crate) fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.parent().and_then(Path::parent).unwrap().join(name)
 }
