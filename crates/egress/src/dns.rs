@@ -262,6 +262,6 @@ fn is_local(host: &HostName) -> bool {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

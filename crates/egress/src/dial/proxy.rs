@@ -200,4 +200,4 @@ fn client_config(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
