@@ -20,6 +20,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 
 EXPRESSION, CANARY = sys.argv[1:3]
 # An answer of a decoy takes milliseconds; what takes longer does not come.
@@ -240,6 +241,19 @@ def raw(name, payload, port=80, address=None, pieces=None, pause=0.0):
         return result(read(stream) or None)
 
 
+def say(first, *lines, body="", to="allowed.test", host="allowed.test", version="HTTP/1.1", pieces=None):
+    """A request as it is written, in clear; "{CANARY}" stands for the canary."""
+    hosts = [f"Host: {host}"] if host else []
+    payload = "\r\n".join([f"{first} {version}".rstrip(), *hosts, *lines, "", body])
+    return raw(to, payload.replace("{CANARY}", CANARY), pieces=pieces)
+
+
+def say_within(first, *lines, to="bound.test", host="bound.test"):
+    """The same inside TLS."""
+    payload = "\r\n".join([f"{first} HTTP/1.1", f"Host: {host}", *lines, "", ""])
+    return within(to, payload.replace("{CANARY}", CANARY))
+
+
 def context(alpn=None):
     made = ssl.create_default_context()
     if os.path.exists(AUTHORITY):
@@ -281,7 +295,7 @@ ENCRYPTED_HELLO = struct.pack("!HH", 0xFE0D, 48) + b"\0\0\x01\0\x01\x2a\0\0\0\x2
 
 def hello(sni, name=None, port=443, address=None, size=16384, pieces=None, pause=0.0, **more):
     """A hello for one name on a connection to where another is; "reached" when a server answers it."""
-    outcome = raw(name, records(client_hello(sni, **more), size), port, address, pieces, pause)
+    outcome = raw(name or sni, records(client_hello(sni, **more), size), port, address, pieces, pause)
     # A handshake record is a server hello; an alert is a refusal.
     outcome["reached"] = bool(outcome["got"]) and outcome["got"].startswith("\x16")
     return outcome
@@ -323,6 +337,22 @@ def get(url, headers=None, method=None, data=None, follow=True, environment=Fals
         return result(error.read(), status=error.code, headers=dict(error.headers))
     except (OSError, http.client.HTTPException, UnicodeError, ValueError) as error:
         return failed(error)
+
+
+def unpacked(text):
+    """A text as a program could read it: decompressed where it is compressed."""
+    data = as_bytes(text or "")
+    for window in (zlib.MAX_WBITS | 32, -zlib.MAX_WBITS):
+        try:
+            return zlib.decompress(data, window).decode("latin-1")
+        except zlib.error:
+            pass
+    return text
+
+
+def read_through(outcome):
+    """An answer with its body unpacked and its headers as text."""
+    return {**outcome, "got": unpacked(outcome.get("got")), "headers": str(outcome.get("headers"))}
 
 
 def run(command, **variables):
@@ -458,6 +488,37 @@ def with_address(address, act):
         except OSError:
             changed = False
     return {**act(), "changed": changed}
+
+
+def beats(name, port=9000, secure=False, request=None, most=20.0):
+    """Keeps one connection busy until it ends, and tells how often it was answered."""
+    count, until = 0, time.monotonic() + most
+    try:
+        stream = secured(name, port=port) if secure else connect(resolve(name)[0], port)
+        with stream:
+            stream.settimeout(PATIENCE)
+            while time.monotonic() < until:
+                stream.sendall(as_bytes(request) if request else CANARY.encode())
+                got = stream.recv(65536)
+                if not got or b" 403 " in got[:20]:
+                    return {"reached": False, "beats": count, "ended": True, "got": got.decode("latin-1")}
+                count += 1
+                if count == 1:
+                    print("beating", file=sys.stderr, flush=True)
+                time.sleep(0.05)
+    except OSError as error:
+        return {**failed(error), "beats": count, "ended": True}
+    return {"reached": True, "beats": count, "ended": False}
+
+
+def questions(suffix, count):
+    """Many names below one, each as long as it may be; "reached" when any was answered."""
+    answers = 0
+    for number in range(count):
+        label = (CANARY + f"-{number}-").ljust(60, "x")
+        outcome = dns(f"{label}.{suffix}")
+        answers += outcome["reached"]
+    return {"reached": answers > 0, "answers": answers}
 
 
 def each(*outcomes):

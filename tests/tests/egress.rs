@@ -11,12 +11,22 @@
 
 #[path = "egress/addresses.rs"]
 mod addresses;
+#[path = "egress/brokered.rs"]
+mod brokered;
+#[path = "egress/changes.rs"]
+mod changes;
+#[path = "egress/doors.rs"]
+mod doors;
+#[path = "egress/framing.rs"]
+mod framing;
 #[path = "egress/names.rs"]
 mod names;
 #[path = "egress/page.rs"]
 mod page;
 #[path = "egress/probe.rs"]
 mod probe;
+#[path = "egress/secrets.rs"]
+mod secrets;
 #[path = "egress/streams.rs"]
 mod streams;
 #[path = "egress/world.rs"]
@@ -40,12 +50,13 @@ const TABLES: &[&[Probe]] = &[
     names::CONFUSION,
     streams::HELLOS,
     streams::REQUESTS,
-    streams::SMUGGLING,
-    streams::DETOURS,
+    framing::SMUGGLING,
+    framing::DETOURS,
 ];
 
 /// The tests that need more than one attempt.
-const TESTS: &[&[Test<World>]] = &[page::TESTS, world::TESTS];
+const TESTS: &[&[Test<World>]] =
+    &[page::TESTS, world::TESTS, changes::TESTS, secrets::TESTS, doors::TESTS];
 
 fn main() -> ExitCode {
     let probes = TABLES

@@ -55,10 +55,10 @@ impl Wiring {
 
     fn cable(&self) {
         let net = self.net.path();
+        let (node_mac, net_mac) = (mac(NODE_MAC), mac(NET_MAC));
         self.node.ip(&format!(
-            "link add name {NODE_LINK} address {} type veth peer name {NET_LINK} address {} netns {net}",
-            mac(NODE_MAC),
-            mac(NET_MAC)
+            "link add name {NODE_LINK} address {node_mac} type veth \
+             peer name {NET_LINK} address {net_mac} netns {net}"
         ));
         for (namespace, link) in [(&self.node, NODE_LINK), (&self.net, NET_LINK)] {
             // No packet but those that somebody asked for: no address finding, no announcements.

@@ -10,25 +10,43 @@ pub(crate) const QUESTIONS: &[Probe] = &[
     probe("NE09a", "a_denied_name_is_asked_of_nobody", "dns(CANARY+'.denied.test')")
         .by(TALK)
         .fence("policy"),
-    probe("NE09b", "a_denied_name_is_asked_of_nobody_over_tcp", "dns(CANARY+'.denied.test', tcp=True)")
-        .by(TALK),
-    probe("NE09c", "a_name_below_an_allowed_name_is_asked_of_nobody", "dns(CANARY+'.allowed.test')")
-        .by(TALK),
-    probe("NE09d", "a_denied_name_is_asked_of_nobody_as_a_long_one", "dns('.'.join([CANARY]*6)+'.denied.test')")
-        .by(TALK),
+    probe(
+        "NE09b",
+        "a_denied_name_is_asked_of_nobody_over_tcp",
+        "dns(CANARY+'.denied.test', tcp=True)",
+    )
+    .by(TALK),
+    probe(
+        "NE09c",
+        "a_name_below_an_allowed_name_is_asked_of_nobody",
+        "dns(CANARY+'.allowed.test')",
+    )
+    .by(TALK),
+    probe(
+        "NE09d",
+        "a_denied_name_is_asked_of_nobody_as_a_long_one",
+        "dns('.'.join([CANARY]*6)+'.denied.test')",
+    )
+    .by(TALK),
     probe(
         "NE11k",
         "odd_types_are_asked_of_nobody",
-        "each(*[dns(CANARY+'.denied.test', kind) for kind in (NS, CNAME, NULL, PTR, MX, TXT, AAAA, SRV, SVCB, HTTPS, ANY, 65400)])",
+        "each(*[dns(CANARY+'.denied.test', kind) for kind in (NS, CNAME, NULL, PTR, MX, TXT, \
+         AAAA, SRV, SVCB, HTTPS, ANY, 65400)])",
     ),
     probe("NE11l", "an_allowed_name_has_no_texts", "dns('allowed.test', TXT)").by(&[Answer]),
     probe("NE11m", "an_allowed_name_offers_no_encrypted_hello", "dns('allowed.test', HTTPS)")
         .by(&[Answer]),
-    probe("NE11n", "odd_types_of_names_below_a_wildcard_are_asked_of_nobody", "dns(CANARY+'.wide.test', TXT)"),
+    probe(
+        "NE11n",
+        "odd_types_of_names_below_a_wildcard_are_asked_of_nobody",
+        "dns(CANARY+'.wide.test', TXT)",
+    ),
     probe(
         "NE11o",
         "a_question_hidden_behind_another_is_asked_of_nobody",
-        "dns('', message=struct.pack('!6H', 7, 256, 2, 0, 0, 0) + question('allowed.test')[12:] + question(CANARY+'.denied.test')[12:])",
+        "dns('', message=struct.pack('!6H', 7, 256, 2, 0, 0, 0) + \
+         question('allowed.test')[12:] + question(CANARY+'.denied.test')[12:])",
     )
     .control("dns(CANARY+'.denied.test')"),
     probe(
@@ -44,7 +62,8 @@ pub(crate) const QUESTIONS: &[Probe] = &[
     probe(
         "NE11r",
         "a_question_of_another_class_or_kind_is_asked_of_nobody",
-        "each(*[dns('', message=question(CANARY+'.wide.test', flags=f)) for f in (0x2800, 0x1000, 0x8180)], \
+        "each(*[dns('', message=question(CANARY+'.wide.test', flags=f)) \
+         for f in (0x2800, 0x1000, 0x8180)], \
          dns('', message=question(CANARY+'.wide.test')[:-2] + b'\\0\\x03'))",
     )
     .control("dns(CANARY+'.wide.test')"),
@@ -54,13 +73,25 @@ pub(crate) const QUESTIONS: &[Probe] = &[
         "dns('xn--llowed-2of.test')",
     )
     .by(&[Answer]),
-    probe("NE22a", "a_name_that_ends_like_an_allowed_one_does_not_resolve", "dns(CANARY+'-allowed.test')")
-        .by(TALK),
-    probe("NE22b", "a_name_that_begins_like_an_allowed_one_does_not_resolve", "dns('allowed.test.'+CANARY+'.test')")
-        .by(TALK),
+    probe(
+        "NE22a",
+        "a_name_that_ends_like_an_allowed_one_does_not_resolve",
+        "dns(CANARY+'-allowed.test')",
+    )
+    .by(TALK),
+    probe(
+        "NE22b",
+        "a_name_that_begins_like_an_allowed_one_does_not_resolve",
+        "dns('allowed.test.'+CANARY+'.test')",
+    )
+    .by(TALK),
     probe("NE22c", "a_wildcard_is_not_about_its_own_name", "dns('wide.test')").by(&[Answer]),
-    probe("NE22d", "a_wildcard_is_not_about_names_that_end_like_its_own", "dns(CANARY+'wide.test')")
-        .by(TALK),
+    probe(
+        "NE22d",
+        "a_wildcard_is_not_about_names_that_end_like_its_own",
+        "dns(CANARY+'wide.test')",
+    )
+    .by(TALK),
 ];
 
 /// Allowed names that lead where nobody may go.
@@ -165,12 +196,16 @@ pub(crate) const REBINDING: &[Probe] = &[
     .by(&[Packet("93.184.216.20")]),
 ];
 
+/// An allowed name at an address of the client's own choice.
+const AT_ANOTHER_ADDRESS: &str = "run(f'curl -sS -m 3 \
+    --resolve allowed.test:80:93.184.216.20 http://allowed.test/{CANARY}')";
+
 /// Who is meant, when the client says one thing and does another.
 pub(crate) const CONFUSION: &[Probe] = &[
     probe(
         "NE17a",
         "an_allowed_name_at_an_address_of_the_client_s_choice_is_refused",
-        "run(f'curl -sS -m 3 --resolve allowed.test:80:93.184.216.20 http://allowed.test/{CANARY}')",
+        AT_ANOTHER_ADDRESS,
     )
     .by(&[Canary, Packet("93.184.216.20")]),
     probe(
@@ -179,7 +214,7 @@ pub(crate) const CONFUSION: &[Probe] = &[
         "run(f'cp /etc/hosts /tmp/hosts; echo 93.184.216.20 allowed.test >> /etc/hosts; \
          curl -sS -m 3 http://allowed.test/{CANARY}; cat /tmp/hosts > /etc/hosts')",
     )
-    .control("run(f'curl -sS -m 3 --resolve allowed.test:80:93.184.216.20 http://allowed.test/{CANARY}')")
+    .control(AT_ANOTHER_ADDRESS)
     .by(&[Packet("93.184.216.20")])
     .as_root(),
     probe(
@@ -196,16 +231,56 @@ pub(crate) const CONFUSION: &[Probe] = &[
     )
     .control("run(f'curl -sS -m 3 http://{CANARY}.denied.test/')")
     .as_root(),
-    probe("NE21b", "a_request_for_a_denied_host_is_refused_at_an_allowed_one", "raw('allowed.test', f'GET / HTTP/1.1\\r\\nHost: {CANARY}.denied.test\\r\\n\\r\\n')")
-        .fence("host"),
-    probe("NE21c", "a_host_with_a_user_is_refused", "raw('allowed.test', f'GET / HTTP/1.1\\r\\nHost: allowed.test@{CANARY}.denied.test\\r\\n\\r\\n')"),
-    probe("NE21d", "a_host_with_a_nul_is_refused", "raw('allowed.test', f'GET / HTTP/1.1\\r\\nHost: allowed.test\\0.{CANARY}.denied.test\\r\\n\\r\\n')"),
-    probe("NE21e", "a_host_with_percent_signs_is_refused", "raw('allowed.test', f'GET / HTTP/1.1\\r\\nHost: allowed%2etest%00.{CANARY}\\r\\n\\r\\n')"),
-    probe("NE21f", "a_target_that_names_another_host_is_refused", "raw('allowed.test', f'GET http://{CANARY}.denied.test/ HTTP/1.1\\r\\nHost: allowed.test\\r\\n\\r\\n')"),
-    probe("NE21g", "two_hosts_are_refused", "raw('allowed.test', f'GET / HTTP/1.1\\r\\nHost: allowed.test\\r\\nHost: {CANARY}.denied.test\\r\\n\\r\\n')"),
-    probe("NE21h", "a_request_without_a_host_is_refused", "raw('allowed.test', f'GET /{CANARY} HTTP/1.0\\r\\n\\r\\n')"),
-    probe("NE21i", "a_host_with_another_port_is_refused", "raw('allowed.test', f'GET /{CANARY} HTTP/1.1\\r\\nHost: allowed.test:8080\\r\\n\\r\\n')"),
-    probe("NE21j", "a_host_that_is_an_address_is_refused", "raw('allowed.test', f'GET /{CANARY} HTTP/1.1\\r\\nHost: 169.254.169.254\\r\\n\\r\\n')"),
-    probe("NE21k", "a_name_at_the_same_address_is_refused_by_its_host", "raw('allowed.test', f'GET /{CANARY} HTTP/1.1\\r\\nHost: neighbour.test\\r\\n\\r\\n')"),
-    probe("NE21l", "two_hosts_in_one_are_refused", "raw('allowed.test', f'GET / HTTP/1.1\\r\\nHost: allowed.test, {CANARY}.denied.test\\r\\n\\r\\n')"),
+    probe(
+        "NE21b",
+        "a_request_for_a_denied_host_is_refused_at_an_allowed_one",
+        "say('GET /', host='{CANARY}.denied.test')",
+    )
+    .fence("host"),
+    probe(
+        "NE21c",
+        "a_host_with_a_user_is_refused",
+        "say('GET /', host='allowed.test@{CANARY}.denied.test')",
+    ),
+    probe(
+        "NE21d",
+        "a_host_with_a_nul_is_refused",
+        "say('GET /', host='allowed.test\\0.{CANARY}.denied.test')",
+    ),
+    probe(
+        "NE21e",
+        "a_host_with_percent_signs_is_refused",
+        "say('GET /', host='allowed%2etest%00.{CANARY}')",
+    ),
+    probe(
+        "NE21f",
+        "a_target_that_names_another_host_is_refused",
+        "say('GET http://{CANARY}.denied.test/')",
+    ),
+    probe("NE21g", "two_hosts_are_refused", "say('GET /', 'Host: {CANARY}.denied.test')"),
+    probe(
+        "NE21h",
+        "a_request_without_a_host_is_refused",
+        "say('GET /{CANARY}', host=None, version='HTTP/1.0')",
+    ),
+    probe(
+        "NE21i",
+        "a_host_with_another_port_is_refused",
+        "say('GET /{CANARY}', host='allowed.test:8080')",
+    ),
+    probe(
+        "NE21j",
+        "a_host_that_is_an_address_is_refused",
+        "say('GET /{CANARY}', host='169.254.169.254')",
+    ),
+    probe(
+        "NE21k",
+        "a_name_at_the_same_address_is_refused_by_its_host",
+        "say('GET /{CANARY}', host='neighbour.test')",
+    ),
+    probe(
+        "NE21l",
+        "two_hosts_in_one_are_refused",
+        "say('GET /', host='allowed.test, {CANARY}.denied.test')",
+    ),
 ];

@@ -34,7 +34,7 @@ fn entry(id: &str) -> &str {
 fn the_page_names_every_probe_and_every_test(world: &World) {
     let rows = rows(world);
     for probe in TABLES.iter().flat_map(|table| table.iter()) {
-        let row = rows.get(entry(probe.id)).unwrap_or_else(|| panic!("no line for {}", probe.id));
+        let row = rows.get(entry(probe.id)).map_or("", String::as_str);
         assert!(row.contains(&format!("`{}`", probe.name)), "{}: {}", probe.id, probe.name);
     }
     for (path, _test) in ALL.iter().flat_map(|tests| tests.iter()) {

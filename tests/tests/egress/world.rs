@@ -19,7 +19,7 @@ use crate::probe::Inside;
 /// Something that must follow at once, on a machine with two busy cores.
 pub(crate) const PROMPT: Duration = Duration::from_secs(5);
 /// How long the shared sandboxes live: longer than any run of the suite.
-const LIFETIME_MS: u64 = 40 * 60 * 1000;
+pub(crate) const LIFETIME_MS: u64 = 40 * 60 * 1000;
 /// Where the probes' program and the internet's certificate are inside.
 const PROGRAM: &str = "/tmp/egress.py";
 const CERTIFICATE: &str = "/tmp/internet-ca.pem";
@@ -35,6 +35,10 @@ const NAMES: &[(&str, &str)] = &[
     ("*.wide.test", "93.184.216.12"),
     ("tcp.test", "93.184.216.13"),
     ("bound.test", "93.184.216.14"),
+    ("brokered.test", "93.184.216.15"),
+    ("*.brokered.test", "93.184.216.15"),
+    ("exchange.test", "93.184.216.16"),
+    ("git.test", "93.184.216.17"),
     ("metadata.google.internal", "169.254.169.254"),
     ("loopback.rebind.test", "127.0.0.1"),
     ("unspecified.rebind.test", "0.0.0.0"),
@@ -132,7 +136,18 @@ impl World {
     #[track_caller]
     fn create(&self, policy: &Value) -> Whole {
         let body = json!({"template": "base", "timeout_ms": LIFETIME_MS, "egress": policy});
-        let answer = self.server.call("POST", "/v1/sandboxes", Some(&body));
+        self.create_with(&body)
+    }
+
+    /// A sandbox of its own from a whole order.
+    #[track_caller]
+    pub(crate) fn create_from(&self, body: &Value) -> Sandbox<'_> {
+        Sandbox::from_v1(&self.server, &self.create_with(body))
+    }
+
+    #[track_caller]
+    fn create_with(&self, body: &Value) -> Whole {
+        let answer = self.server.call("POST", "/v1/sandboxes", Some(body));
         let sandbox = Sandbox::from_v1(&self.server, answer.assert_status(201));
         sandbox.write(PROGRAM, &std::fs::read(PROBES).expect("the probes are there"));
         sandbox.write(CERTIFICATE, self.rig.world.authority.pem().as_bytes());
