@@ -1,0 +1,483 @@
+//! One request after the other: whom it is for, whether it may go out, what is added to it, and
+//! what of its answer the guest gets.
+//!
+//! ```text
+//! host, target ─▶ policy ─▶ tokens ─▶ connection (TLS verified) ─▶ credentials ─▶ upstream
+//!                                                    guest ◀─ redacted ◀─ answer ◀───┘
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use courier_types::egress::Credential;
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Body, Incoming};
+use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
+
+use super::body::{Answer, Content, Ending, ProxyBody, Request as RequestBody, Rewriting};
+use super::decode::Decoder;
+use super::exchange::{Asking, Exchange};
+use super::fields;
+use super::guard::Host;
+use super::live::{Asked, Live};
+use super::origin::Origin;
+use super::outside::{ConnectError, Outside};
+use super::pool::{Freshness, Lease, Pool};
+use super::refusal::Refusal;
+use super::target::Target;
+use super::turn::Turn;
+use super::websocket::{self, Tunnel, Tunnels};
+use crate::broker::{Applied, Broker, BrokerError, Redactor};
+use crate::policy::Scheme;
+use crate::tls::Alpn;
+
+/// From the last byte of a request to the head of its answer: what common proxies give a request
+/// that takes long, and more.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Says where else the same is served, which would be over QUIC.
+const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
+
+/// The proxy of one guest connection.
+pub(super) struct Proxy {
+    origin: Origin,
+    outside: Arc<dyn Outside>,
+    live: Live,
+    pool: Arc<Pool>,
+    /// Whose turn it is, on HTTP/1.
+    turn: Option<Turn>,
+    tunnels: Tunnels,
+}
+
+/// A request that may go out, or what became of it.
+struct Allowed {
+    parts: Parts,
+    body: ProxyBody,
+    host: Host,
+    sent: PathAndQuery,
+    credentials: Vec<Credential>,
+    exchange: Arc<Exchange>,
+    /// The guest's end of the upgrade that it asks for.
+    upgrade: Option<OnUpgrade>,
+}
+
+/// An answer's head, the connection that it came on, and what was added to its request.
+struct Answered {
+    response: Response<Incoming>,
+    lease: Lease,
+    redactor: Option<Redactor>,
+}
+
+impl Proxy {
+    /// A proxy for one connection; `turn` is of an HTTP/1 connection's guard.
+    pub(super) fn new(
+        origin: Origin,
+        outside: Arc<dyn Outside>,
+        turn: Option<Turn>,
+        live: Live,
+    ) -> Self {
+        let pool = Pool::new(Arc::clone(&outside));
+        Self { origin, outside, live, pool, turn, tunnels: Tunnels::default() }
+    }
+
+    /// What upgraded requests became.
+    pub(super) const fn tunnels(&self) -> &Tunnels {
+        &self.tunnels
+    }
+
+    /// Answers a request.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Ending<ProxyBody>> {
+        let version = request.version();
+        let response = match self.judge(request) {
+            Ok(allowed) => {
+                let exchange = Arc::clone(&allowed.exchange);
+                match Box::pin(self.forward(allowed)).await {
+                    Ok(response) => response,
+                    Err(Failure::Refused(refusal)) => {
+                        exchange.refuse(&refusal);
+                        refusal.answer_to(version, self.outside.sandbox())
+                    }
+                    Err(Failure::Upstream(why)) => {
+                        exchange.failed(why.clone());
+                        let refusal = Refusal::new(StatusCode::BAD_GATEWAY, "upstream", why);
+                        refusal.answer_to(version, self.outside.sandbox())
+                    }
+                }
+            }
+            Err(refusal) => refusal.answer_to(version, self.outside.sandbox()),
+        };
+        response.map(|body| Ending::new(body, self.turn.clone()))
+    }
+
+    /// Decides on a request. What is refused is written down here.
+    fn judge(&self, mut request: Request<Incoming>) -> Result<Allowed, Refusal> {
+        let wants_upgrade = request.headers().contains_key(http::header::UPGRADE);
+        let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
+        let (parts, body) = request.into_parts();
+        let refuse = |refusal: Refusal| {
+            self.outside.flows().write(self.origin.refused(&refusal));
+            refusal
+        };
+        let host = self.origin.host(&parts).map_err(refuse)?;
+        let target = Target::of(&parts).map_err(refuse)?;
+        check_fields(&parts).map_err(refuse)?;
+        let (method, path) = target.plain();
+        let asking = Asking {
+            host: host.clone(),
+            address: self.origin.address,
+            scheme: self.origin.scheme,
+            method: method.to_owned(),
+            path: path.to_owned(),
+        };
+        let asked = Asked::new(&self.origin, host.clone(), target.readings.clone());
+        let carries_token = Broker::carries_token(&parts);
+        let refuse = |refusal: Refusal| {
+            self.outside.flows().write(asking.refused(&refusal));
+            refusal
+        };
+        let (going, credentials) = self.live.begin(asked).map_err(|why| {
+            let misplaced = carries_token.then(misplaced_token);
+            refuse(misplaced.unwrap_or_else(|| Refusal::policy(why)))
+        })?;
+        if carries_token && credentials.is_empty() {
+            return Err(refuse(misplaced_token()));
+        }
+        let content = content_of(&parts);
+        let flows = self.outside.flows().clone();
+        let exchange = Arc::new(Exchange::new(flows, asking, going));
+        let body = if body.is_end_stream() {
+            Empty::new().map_err(|never| match never {}).boxed_unsync()
+        } else {
+            RequestBody::new(body, content, Arc::clone(&exchange)).boxed_unsync()
+        };
+        Ok(Allowed { parts, body, host, sent: target.sent, credentials, exchange, upgrade })
+    }
+
+    /// Sends an allowed request, and makes the guest's answer of the upstream's.
+    async fn forward(&self, mut allowed: Allowed) -> Result<Response<ProxyBody>, Failure> {
+        let exchange = Arc::clone(&allowed.exchange);
+        let upgrade = allowed.upgrade.take();
+        let is_head = allowed.parts.method == Method::HEAD;
+        let sending = self.send(allowed, upgrade.is_some());
+        let answered = tokio::select! {
+            answered = Box::pin(sending) => answered?,
+            () = exchange.ended().cancelled() => {
+                return Err(Refusal::policy("the policy was changed and denies it now").into());
+            }
+            () = too_late(&exchange) => {
+                return Err(Failure::Upstream("the server did not answer in time".to_owned()));
+            }
+        };
+        exchange.answered(answered.response.status());
+        match (answered.response.status(), upgrade) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(guest)) => {
+                self.switch(answered, guest, exchange)
+            }
+            (StatusCode::SWITCHING_PROTOCOLS, None) => {
+                Err(Refusal::answer("the server switched protocols unasked").into())
+            }
+            (_, _) => Ok(answer(answered, is_head, exchange)?),
+        }
+    }
+
+    async fn send(&self, allowed: Allowed, is_upgrade: bool) -> Result<Answered, Failure> {
+        let Allowed { mut parts, body, host, sent, credentials, exchange, .. } = allowed;
+        let alpn = if is_upgrade { Alpn::Http1 } else { Alpn::Http2OrHttp1 };
+        let alpn = if self.origin.scheme == Scheme::Http { Alpn::Http1 } else { alpn };
+        let mut lease = self.pool.lease(&host, alpn).await?;
+        let takes_trailers = fields::takes_trailers(&parts.headers);
+        fields::remove_hop_by_hop(&mut parts.headers);
+        parts.headers.remove(EXPECT);
+        parts.extensions.clear();
+        // Nothing secret is written to whom has not proved who it is: the connection is verified.
+        let applied = self.apply(&credentials, &mut parts).await?;
+        exchange.added(applied.secrets);
+        if is_upgrade {
+            websocket::ask(&mut parts.headers);
+        }
+        let replay = may_be_repeated(&parts, &body).then(|| parts.clone());
+        let target = Outgoing { origin: &self.origin, host: &host, sent, takes_trailers };
+        target.address(&mut parts, &lease)?;
+        let error = match lease.send(Request::from_parts(parts, body)).await {
+            Ok(response) => return Ok(Answered { response, lease, redactor: applied.redactor }),
+            Err(error) => error,
+        };
+        // A connection that was used before may have been closed by the upstream as we wrote.
+        let Some((mut parts, body)) = repeatable(&lease, *error, replay)? else {
+            return Err(self.broken(&exchange));
+        };
+        let mut lease = self.pool.dial(&host, alpn).await?;
+        target.address(&mut parts, &lease)?;
+        match lease.send(Request::from_parts(parts, body)).await {
+            Ok(response) => Ok(Answered { response, lease, redactor: applied.redactor }),
+            Err(_error) => Err(self.broken(&exchange)),
+        }
+    }
+
+    async fn apply(
+        &self,
+        credentials: &[Credential],
+        parts: &mut Parts,
+    ) -> Result<Applied, Failure> {
+        // A request in clear never gets a credential, whatever the policy says.
+        if self.origin.scheme == Scheme::Http || credentials.is_empty() {
+            return Ok(Applied::default());
+        }
+        let credentials: Vec<&Credential> = credentials.iter().collect();
+        match Box::pin(self.outside.broker().apply(&credentials, parts)).await {
+            Ok(applied) => Ok(applied),
+            Err(error) => Err(refused_by_broker(&error).into()),
+        }
+    }
+
+    /// Why the exchange broke: the guest's fault is told apart from the upstream's.
+    fn broken(&self, exchange: &Exchange) -> Failure {
+        if let Some(violation) = self.turn.as_ref().and_then(Turn::violation) {
+            return Refusal::malformed(violation.to_string()).into();
+        }
+        let why = exchange.error();
+        Failure::Upstream(why.unwrap_or_else(|| "the server closed the connection".to_owned()))
+    }
+
+    /// The upstream takes the upgrade: from now on there are only bytes.
+    fn switch(
+        &self,
+        answered: Answered,
+        guest: OnUpgrade,
+        exchange: Arc<Exchange>,
+    ) -> Result<Response<ProxyBody>, Failure> {
+        let Answered { mut response, lease, redactor } = answered;
+        websocket::check(response.headers(), redactor.is_some())?;
+        // Bytes that the guest sent too early are no frames.
+        if let Some(turn) = &self.turn {
+            turn.upgrade().map_err(|violation| Refusal::malformed(violation.to_string()))?;
+        }
+        let upstream = hyper::upgrade::on(&mut response);
+        let (mut parts, _no_content) = response.into_parts();
+        clean(&mut parts.headers, redactor.as_ref());
+        websocket::ask(&mut parts.headers);
+        let redactor = redactor.map(Redactor::keeping_lengths);
+        let connection = Box::new(lease.into_tunnel());
+        self.tunnels.put(Tunnel { guest, upstream, redactor, exchange, _connection: connection });
+        let mut response =
+            Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+        *response.status_mut() = parts.status;
+        *response.headers_mut() = parts.headers;
+        Ok(response)
+    }
+}
+
+/// Why there is no answer to pass on.
+enum Failure {
+    /// A fence refused.
+    Refused(Refusal),
+    /// The outside failed.
+    Upstream(String),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        match error.refusal {
+            Some(refusal) => Self::Refused(Refusal {
+                status: StatusCode::BAD_GATEWAY,
+                why: refusal.why,
+                fence: fence(&refusal.fence),
+            }),
+            None => Self::Upstream(error.text),
+        }
+    }
+}
+
+/// The fence's name as a constant.
+fn fence(name: &str) -> &'static str {
+    ["address", "upstream_tls", "limit", "budget"]
+        .into_iter()
+        .find(|known| *known == name)
+        .unwrap_or("policy")
+}
+
+fn misplaced_token() -> Refusal {
+    let why = "it carries a token that is not for this host, method and path";
+    Refusal::new(StatusCode::FORBIDDEN, "token", why)
+}
+
+fn refused_by_broker(error: &BrokerError) -> Refusal {
+    let (status, fence) = match error {
+        BrokerError::TokenMisplaced | BrokerError::TooManyTokens | BrokerError::Token(_) => {
+            (StatusCode::FORBIDDEN, "token")
+        }
+        BrokerError::Secret { .. }
+        | BrokerError::Value { .. }
+        | BrokerError::Header { .. }
+        | BrokerError::Redactor(_) => (StatusCode::BAD_GATEWAY, "credential"),
+    };
+    Refusal::new(status, fence, error.to_string())
+}
+
+/// What the guard checks on HTTP/1 and HTTP/2 has to be checked for too.
+fn check_fields(parts: &Parts) -> Result<(), Refusal> {
+    let expects = parts.headers.get_all(EXPECT).iter();
+    if expects.into_iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        let why = "only Expect: 100-continue is understood";
+        return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "protocol", why));
+    }
+    if parts.version < Version::HTTP_2 {
+        return Ok(());
+    }
+    let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
+    let (length, second) = (lengths.next(), lengths.next());
+    let is_number = |value: &HeaderValue| {
+        let bytes = value.as_bytes();
+        !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit)
+    };
+    if second.is_some() || length.is_some_and(|length| !is_number(length)) {
+        return Err(Refusal::malformed("there is not exactly one decimal Content-Length"));
+    }
+    let has_content = length.is_some_and(|length| length.as_bytes().iter().any(|&b| b != b'0'));
+    if has_content && content_of(parts) == Content::Forbidden {
+        return Err(Refusal::malformed("a GET, HEAD or TRACE request has content"));
+    }
+    let refused = [TRANSFER_ENCODING, http::header::UPGRADE, http::header::CONNECTION];
+    if refused.iter().any(|name| parts.headers.contains_key(name)) {
+        return Err(Refusal::malformed("the request has fields that HTTP/2 does not know"));
+    }
+    Ok(())
+}
+
+/// Servers do not expect content of these (RFC 9110, sections 9.3.1, 9.3.2 and 9.3.8), and one that
+/// does not read it takes it for the next request.
+fn content_of(parts: &Parts) -> Content {
+    match parts.method {
+        Method::GET | Method::HEAD | Method::TRACE => Content::Forbidden,
+        _ => Content::Allowed,
+    }
+}
+
+/// Ends when the answer's head is late.
+async fn too_late(exchange: &Exchange) {
+    loop {
+        let deadline = exchange.sent_at() + ANSWER_DEADLINE;
+        tokio::time::sleep_until(deadline).await;
+        // The request may have gone on in the meantime.
+        if exchange.sent_at() + ANSWER_DEADLINE <= Instant::now() {
+            return;
+        }
+    }
+}
+
+/// Where a request is sent.
+struct Outgoing<'a> {
+    origin: &'a Origin,
+    host: &'a Host,
+    sent: PathAndQuery,
+    takes_trailers: bool,
+}
+
+impl Outgoing<'_> {
+    /// Writes the host and the target that were judged into the head, in the way of the connection.
+    fn address(&self, parts: &mut Parts, lease: &Lease) -> Result<(), Refusal> {
+        let authority = self.origin.authority(self.host);
+        let mut uri = http::uri::Parts::default();
+        uri.path_and_query = Some(self.sent.clone());
+        parts.headers.remove(HOST);
+        if lease.speaks_http2() {
+            uri.scheme = self.origin.scheme_text().parse().ok();
+            uri.authority = authority.parse().ok();
+            parts.version = Version::HTTP_2;
+            if self.takes_trailers {
+                parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+            }
+        } else {
+            parts.version = Version::HTTP_11;
+            fields::join_cookies(&mut parts.headers);
+            let value = HeaderValue::from_str(&authority);
+            let value = value.map_err(|_never| Refusal::malformed("the host is none"))?;
+            parts.headers.insert(HOST, value);
+        }
+        let uri = Uri::from_parts(uri);
+        parts.uri = uri.map_err(|_never| Refusal::malformed("the target is none"))?;
+        Ok(())
+    }
+}
+
+/// True for a request without content that changes nothing (RFC 9110, section 9.2.1).
+fn may_be_repeated(parts: &Parts, body: &ProxyBody) -> bool {
+    matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS)
+        && body.is_end_stream()
+        && !parts.headers.contains_key(http::header::UPGRADE)
+}
+
+/// The request again, where it did not go out or can go out twice.
+fn repeatable(
+    lease: &Lease,
+    mut error: hyper::client::conn::TrySendError<Request<ProxyBody>>,
+    replay: Option<Parts>,
+) -> Result<Option<(Parts, ProxyBody)>, Failure> {
+    if lease.freshness() == Freshness::New {
+        return Ok(None);
+    }
+    if let Some(unsent) = error.take_message() {
+        return Ok(Some(unsent.into_parts()));
+    }
+    let empty = || Empty::new().map_err(|never| match never {}).boxed_unsync();
+    Ok(replay.map(|parts| (parts, empty())))
+}
+
+/// The guest's answer.
+fn answer(
+    answered: Answered,
+    is_head: bool,
+    exchange: Arc<Exchange>,
+) -> Result<Response<ProxyBody>, Refusal> {
+    let Answered { response, lease, redactor } = answered;
+    let (mut parts, body) = response.into_parts();
+    check_coding(&parts.headers, redactor.is_some())?;
+    clean(&mut parts.headers, redactor.as_ref());
+    let has_content = !is_head && !body.is_end_stream();
+    let rewriting = match redactor {
+        Some(redactor) if has_content => {
+            let decoder = Decoder::of(&parts.headers);
+            let decoder = decoder.map_err(|error| Refusal::answer(error.to_string()))?;
+            if decoder.is_some() {
+                parts.headers.remove(http::header::CONTENT_ENCODING);
+            }
+            parts.headers.remove(CONTENT_LENGTH);
+            Some(Rewriting::new(decoder, redactor))
+        }
+        Some(_) | None => None,
+    };
+    let mut answer = Response::new(Answer::new(body, rewriting, exchange, lease).boxed_unsync());
+    *answer.status_mut() = parts.status;
+    *answer.headers_mut() = parts.headers;
+    Ok(answer)
+}
+
+/// A transfer coding that hides what is looked for.
+fn check_coding(headers: &HeaderMap, is_searched: bool) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if is_searched && !codings.all(is_plain) {
+        return Err(Refusal::answer("the server used a transfer coding that cannot be searched"));
+    }
+    Ok(())
+}
+
+/// Takes away what the guest must not have.
+fn clean(headers: &mut HeaderMap, redactor: Option<&Redactor>) {
+    fields::remove_hop_by_hop(headers);
+    headers.remove(ALT_SVC);
+    if let Some(redactor) = redactor {
+        redactor.headers(headers);
+    }
+}
