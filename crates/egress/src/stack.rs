@@ -25,6 +25,8 @@ mod reply;
 mod stream;
 mod table;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;

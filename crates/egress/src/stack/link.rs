@@ -35,6 +35,11 @@ impl Link {
             let message = "the link is not a SOCK_SEQPACKET socket";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
+        // The kernel refuses packets that are longer than this, however empty the link is.
+        if sockopt::socket_send_buffer_size(&socket)? < 2 * LINK_MTU {
+            let message = "the link has no room for a packet";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         rustix::io::ioctl_fionbio(&socket, true)?;
         #[expect(
             deprecated,

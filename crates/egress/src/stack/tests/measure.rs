@@ -1,0 +1,1 @@
+//! Figures, printed and not judged: `cargo test --release -p courier-egress measure -- --ignored --nocapture`.
