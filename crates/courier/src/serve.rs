@@ -49,6 +49,8 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
     let lock = folder.lock()?;
     compose::launcher(config).await?;
     template::ensure_base(config).await?;
+    // Building the template may have taken longer than an idle launcher stays.
+    compose::launcher(config).await?;
     if rustix::process::geteuid().is_root() {
         let user = root::user_to_be(args.stay_root)?;
         root::hand_over(&config.data, user, domain.as_ref().map(|domain| domain.name.as_str()))?;
