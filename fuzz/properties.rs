@@ -30,6 +30,13 @@ mod guest {
     }
 }
 
+/// The parser of a guest's DNS questions, which its crate shows to nobody.
+#[path = "../crates/egress/src/dns"]
+mod dns {
+    pub(crate) mod message;
+}
+
+use dns::message::{ADDRESSES_MAX, ANSWER_MAX, Asked, Kind, Reply, Unread};
 use guest::files::multipart::{Event, Multipart, MultipartError};
 use guest::files::query;
 use guest::path;
@@ -187,6 +194,39 @@ pub(crate) fn channel_records(data: &[u8]) {
         drop(end);
         assert!(received.len() <= sent, "{} of {sent} bytes", received.len());
     });
+}
+
+/// A DNS question that is read is answered in one small message about the same thing, and what is
+/// answered without being read is no more than a header.
+pub(crate) fn dns_questions(data: &[u8]) {
+    let asked = match Asked::read(data) {
+        Ok(asked) => asked,
+        Err(Unread::Silent) => return,
+        Err(Unread::Answered(bytes)) => {
+            assert_eq!(bytes.get(..2), data.get(..2), "it has the question's number");
+            assert!(
+                bytes.len() <= ANSWER_MAX && hickory_proto::op::Message::from_vec(&bytes).is_ok()
+            );
+            return;
+        }
+    };
+    if let Some(host) = asked.host() {
+        assert_eq!(host.as_str().parse().as_ref(), Ok(&host));
+    }
+    let plain = matches!(asked.kind(), Kind::Address | Kind::Absent | Kind::Reverse);
+    let record = asked.record();
+    assert!(record.len() <= 64 && (!plain || !record.contains(' ')), "{record}");
+    let addresses = Reply::Addresses(vec![[203, 0, 113, 1].into(); ADDRESSES_MAX + 1], 30);
+    for reply in [addresses, Reply::NoData, Reply::NoName, Reply::Refused, Reply::Failed] {
+        let bytes = asked.answer(&reply).expect("every question can be answered");
+        assert!(bytes.len() <= ANSWER_MAX, "{} bytes", bytes.len());
+        let answer = hickory_proto::op::Message::from_vec(&bytes).expect("our own answer is good");
+        let again = hickory_proto::op::Message::from_vec(data).expect("the question was read");
+        assert_eq!(answer.metadata.id, again.metadata.id);
+        assert_eq!(answer.queries, again.queries);
+        let full = matches!(reply, Reply::Addresses(..));
+        assert_eq!(answer.answers.len(), if full { ADDRESSES_MAX } else { 0 });
+    }
 }
 
 /// The epoch that the host opens; any number is as good.

@@ -10,6 +10,7 @@
 //! for its IPv4 addresses. Every address that is given out is pinned to the name first.
 
 mod budget;
+mod kept;
 mod message;
 mod pins;
 mod resolver;
@@ -20,12 +21,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use courier_types::egress::{FlowEvent, FlowRefusal, HostName, Transport, TunnelName};
 use courier_types::{DurationMs, SandboxId};
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout};
 
 use self::budget::{Budgets, Spent};
+use self::kept::Kept;
 use self::message::{ADDRESSES_MAX, Asked, Kind, Reply, Unread};
 pub(crate) use self::pins::{Pinned, Pins};
+use self::resolver::Answer;
 pub(crate) use self::resolver::ResolveError;
 pub use self::resolver::{Resolver, ResolverError};
 use crate::dial::Reach;
@@ -33,8 +36,12 @@ use crate::policy::{Compiled, Question, Verdict};
 use crate::{FlowLog, Tunnels};
 
 /// How long an answer may be kept inside, in seconds: always the same, since what is left of the
-/// TTL in the node's cache would say when a neighbour asked. The pin lives longer.
+/// TTL in a server's cache would say when a neighbour asked. The pin lives longer.
 const ANSWER_TTL_SECONDS: u32 = 30;
+
+/// Most questions of one sandbox on their way: a sandbox whose names are slow to resolve keeps no
+/// other one waiting. More wait.
+const ASKING_MAX: usize = 8;
 
 /// Below it, tunnels have their names.
 const TUNNEL_SUFFIX: &str = ".tunnel.internal";
@@ -68,12 +75,15 @@ pub(crate) struct DnsSetup {
 pub(crate) struct Dns {
     setup: DnsSetup,
     budgets: Mutex<Budgets>,
+    kept: Mutex<Kept>,
+    asking: Semaphore,
 }
 
 impl Dns {
     /// With full budgets.
     pub(crate) fn new(setup: DnsSetup) -> Self {
-        Self { setup, budgets: Mutex::new(Budgets::new()) }
+        let (budgets, kept) = (Mutex::new(Budgets::new()), Mutex::new(Kept::new()));
+        Self { setup, budgets, kept, asking: Semaphore::new(ASKING_MAX) }
     }
 
     /// The answer to one datagram; `None` where it is better left unanswered. Ends within the
@@ -132,12 +142,16 @@ impl Dns {
             self.tell_answered(asked, host, 0, Instant::now());
             return Reply::NoData;
         }
+        let resolver = self.setup.resolver.borrow().clone();
+        if let Some(answer) = self.kept().get(&resolver, &host) {
+            return self.give(asked, host, &answer, Instant::now());
+        }
         let width = width::of(&policy, &host);
         if let Err(spent) = self.budgets().count_name(&host, &width) {
             self.tell_spent(Some(host), spent);
             return Reply::Failed;
         }
-        self.resolve(asked, host).await
+        self.resolve(asked, host, &resolver).await
     }
 
     fn reply_for_tunnel(&self, asked: &Asked, host: HostName, name: Option<TunnelName>) -> Reply {
@@ -172,10 +186,14 @@ impl Dns {
         }
     }
 
-    async fn resolve(&self, asked: &Asked, host: HostName) -> Reply {
+    async fn resolve(&self, asked: &Asked, host: HostName, resolver: &Resolver) -> Reply {
         let since = Instant::now();
-        let resolver = self.setup.resolver.borrow().clone();
-        let answer = match resolver.addresses(&host).await {
+        let asking = timeout(resolver::DEADLINE, async {
+            // An error would mean that somebody closed it, and nobody does.
+            let _asking = self.asking.acquire().await;
+            resolver.addresses(&host).await
+        });
+        let mut answer = match asking.await.unwrap_or(Err(ResolveError::Timeout)) {
             Ok(answer) => answer,
             Err(error) => {
                 self.tell_answered(asked, host, 0, since);
@@ -188,13 +206,19 @@ impl Dns {
                 };
             }
         };
-        let addresses = self.within_reach(&host, answer.addresses);
-        if addresses.is_empty() {
+        answer.addresses = self.within_reach(&host, answer.addresses);
+        if answer.addresses.is_empty() {
             return Reply::NoName;
         }
-        self.setup.pins.pin(&host, &addresses, answer.ttl);
-        self.tell_answered(asked, host, addresses.len(), since);
-        Reply::Addresses(addresses, ANSWER_TTL_SECONDS)
+        self.kept().put(resolver, host.clone(), &answer);
+        self.give(asked, host, &answer, since)
+    }
+
+    /// Pins the addresses and gives them out.
+    fn give(&self, asked: &Asked, host: HostName, answer: &Answer, since: Instant) -> Reply {
+        self.setup.pins.pin(&host, &answer.addresses, answer.ttl);
+        self.tell_answered(asked, host, answer.addresses.len(), since);
+        Reply::Addresses(answer.addresses.clone(), ANSWER_TTL_SECONDS)
     }
 
     /// The addresses that may be given out, in the order of the answer; where there are none, the
@@ -219,6 +243,10 @@ impl Dns {
 
     fn budgets(&self) -> MutexGuard<'_, Budgets> {
         self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell_spent(&self, host: Option<HostName>, spent: Spent) {

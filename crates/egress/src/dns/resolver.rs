@@ -22,19 +22,14 @@ use tokio::time::timeout;
 use crate::dial::{Reach, ReachError};
 
 /// Longest wait for an answer: below the 5 s after which a stub resolver asks again.
-const DEADLINE: Duration = Duration::from_secs(4);
+pub(super) const DEADLINE: Duration = Duration::from_secs(4);
 /// Longest wait for one server.
 const ATTEMPT: Duration = Duration::from_millis(1_500);
 /// How often a server is asked again.
 const RETRIES: usize = 1;
-/// Most questions on their way, of all sandboxes of a node: one socket each. More wait.
-const ASKING_MAX: usize = 256;
-/// Most answers that are kept, of some 200 bytes each.
-const CACHE_MAX: u64 = 8_192;
-/// Longest time that an answer is kept, whatever its TTL says.
-const TTL_MAX: Duration = Duration::from_hours(1);
-/// Longest time that the lack of an answer is kept.
-const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(30);
+/// Most questions on their way, of all sandboxes of a node; more wait. Each is a socket, and for a
+/// moment an answer of at most 64 KiB, which is some 1 MiB when it has been read.
+const ASKING_MAX: usize = 128;
 /// Most servers.
 const SERVERS_MAX: usize = 8;
 /// Port of DNS (RFC 1035, section 4.2).
@@ -86,7 +81,7 @@ pub(crate) struct Answer {
     pub(crate) ttl: Duration,
 }
 
-/// Asks DNS servers. Clones share the cache and the bound.
+/// Asks DNS servers, and keeps nothing. Clones share the bound.
 #[derive(Clone)]
 pub struct Resolver(Arc<Inner>);
 
@@ -148,6 +143,11 @@ impl Resolver {
         Ok(Self(Arc::new(Inner { hickory, asking: Semaphore::new(ASKING_MAX), guarded })))
     }
 
+    /// True for clones of one resolver.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The addresses of a name, in the order of the answer.
     pub(crate) async fn addresses(&self, host: &HostName) -> Result<Answer, ResolveError> {
         if let Some((servers, reach)) = &self.0.guarded {
@@ -193,9 +193,8 @@ fn set_options(options: &mut ResolverOpts, hosts: ResolveHosts) {
     options.attempts = RETRIES;
     options.edns0 = true;
     options.use_hosts_file = hosts;
-    options.cache_size = CACHE_MAX;
-    options.positive_max_ttl = Some(TTL_MAX);
-    options.negative_max_ttl = Some(NEGATIVE_TTL_MAX);
+    // What is kept is kept per sandbox, in a form that has a bound in bytes.
+    options.cache_size = 0;
 }
 
 /// The name as it stands, with no search domain behind it.

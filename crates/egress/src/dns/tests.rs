@@ -13,6 +13,7 @@ use crate::tunnel::{TunnelError, TunnelStream};
 struct Bench {
     dns: Dns,
     policy: watch::Sender<Arc<Compiled>>,
+    resolver: watch::Sender<Resolver>,
     server: TestServer,
     pins: Arc<Pins>,
     flows: FlowLog,
@@ -29,18 +30,19 @@ async fn bench<const N: usize>(policy: &str, zone: [(&str, Entry); N]) -> Bench 
 }
 
 fn bench_with(policy: &str, server: TestServer, reach: Reach, tunnels: Arc<dyn Tunnels>) -> Bench {
-    let (policy, receiver) = watch::channel(compiled(policy));
+    let (policy, policy_now) = watch::channel(compiled(policy));
+    let (resolver, resolver_now) = watch::channel(server.resolver());
     let (pins, flows) = (Arc::new(Pins::default()), FlowLog::default());
     let dns = Dns::new(DnsSetup {
         sandbox: SandboxId::from_random([7; 20]),
-        policy: receiver,
-        resolver: watch::channel(server.resolver()).1,
+        policy: policy_now,
+        resolver: resolver_now,
         reach,
         pins: Arc::clone(&pins),
         tunnels,
         flows: flows.clone(),
     });
-    Bench { dns, policy, server, pins, flows }
+    Bench { dns, policy, resolver, server, pins, flows }
 }
 
 impl Bench {
@@ -201,6 +203,35 @@ async fn a_name_that_rebinds_gains_nothing() {
 }
 
 #[tokio::test]
+async fn an_answer_is_kept_for_its_ttl_and_one_without_is_not() {
+    let zone = [
+        ("kept.test", at(["203.0.113.1"])),
+        ("flips.test", flipping([&["203.0.113.2"], &["203.0.113.3"]])),
+    ];
+    let bench = bench(r#"{"rules":[{"allow":"internet"}]}"#, zone).await;
+    for _ in 0..2 {
+        assert_eq!(bench.ask("kept.test.").await.1, ["203.0.113.1"]);
+    }
+    assert_eq!(bench.ask("flips.test.").await.1, ["203.0.113.2"]);
+    assert_eq!(bench.ask("flips.test.").await.1, ["203.0.113.3"]);
+    assert_eq!(bench.server.asked(), ["kept.test", "flips.test", "flips.test"]);
+    bench.policy.send_replace(Arc::new(Compiled::deny_all()));
+    assert_eq!(bench.ask("kept.test.").await.0, ResponseCode::NXDomain, "the policy comes first");
+}
+
+#[tokio::test]
+async fn another_resolver_knows_nothing_of_what_the_last_one_said() {
+    let bench = bench(ALLOWED, [("api.allowed.test", at(["203.0.113.1"]))]).await;
+    assert_eq!(bench.ask("api.allowed.test.").await.1, ["203.0.113.1"]);
+    let other = TestServer::start([("api.allowed.test", at(["203.0.113.2"]))]).await;
+    bench.resolver.send_replace(other.resolver());
+    for _ in 0..2 {
+        assert_eq!(bench.ask("api.allowed.test.").await.1, ["203.0.113.2"]);
+    }
+    assert_eq!(other.asked(), ["api.allowed.test"]);
+}
+
+#[tokio::test]
 async fn an_answer_has_at_most_eight_addresses_and_only_those_are_pinned() {
     let many: Vec<Ipv4Addr> = (1..=20).map(|n| Ipv4Addr::new(203, 0, 113, n)).collect();
     let bench = bench(ALLOWED, [("api.allowed.test", Entry::Addresses(vec![many], 60))]).await;
@@ -331,10 +362,7 @@ async fn a_dead_resolver_means_no_answer_but_a_failure() {
     let gone = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let at: SocketAddr = gone.local_addr().unwrap();
     drop(gone);
-    let resolver = Resolver::with_servers(&[at]).unwrap();
-    let Bench { dns: Dns { setup, .. }, flows, pins, policy, server } = bench;
-    let dns = Dns::new(DnsSetup { resolver: watch::channel(resolver).1, ..setup });
-    let bench = Bench { dns, policy, server, pins, flows };
+    bench.resolver.send_replace(Resolver::with_servers(&[at]).unwrap());
     assert_eq!(bench.ask("api.allowed.test.").await, (ResponseCode::ServFail, vec![]));
 }
 
