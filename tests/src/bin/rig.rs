@@ -1,8 +1,8 @@
 //! Runs a command in the private test internet and prints what its decoys received, as JSON lines.
 //!
 //! `rig bash` is a shell whose whole world are the decoys; `rig courier serve …` a server whose
-//! sandboxes live there. Files, the authority's certificate among them, are in the folder that
-//! `RIG_FOLDER` names to the command.
+//! sandboxes live there. The command is told `RIG_RESOLVER` (address and port), `RIG_CA` (the file of
+//! the authority's certificate) and `RIG_FOLDER`.
 
 use std::process::ExitCode;
 
@@ -24,6 +24,8 @@ fn main() -> anyhow::Result<ExitCode> {
     let status = std::process::Command::new(program)
         .args(words)
         .env("RIG_FOLDER", folder.path())
+        .env("RIG_CA", &rig.ca_file)
+        .env("RIG_RESOLVER", RESOLVER.to_string())
         .status()?;
     print!("{}", rig.world.journal.lines());
     Ok(ExitCode::from(if status.success() { 0 } else { 1 }))
