@@ -28,9 +28,12 @@
 //! dialer's.
 
 mod compiled;
+mod cover;
+mod explain;
 mod index;
 mod matcher;
 pub mod path;
+mod propose;
 
 use std::fmt;
 use std::net::SocketAddrV4;
@@ -38,6 +41,9 @@ use std::net::SocketAddrV4;
 use courier_types::egress::{Credential, HostName, LayerSource};
 
 pub use compiled::{CompileError, Compiled};
+pub use cover::{Uncovered, covers};
+pub use explain::{ExplainError, explain};
+pub use propose::propose;
 
 /// What is asked, with everything that is known by then.
 #[derive(Debug, Clone, Copy)]

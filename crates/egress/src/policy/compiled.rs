@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::slice;
 
 use courier_types::egress::{
-    Action, Credential, Destination, HostName, Layer, LayerSource, Layers, PolicyError, PresetName,
-    TunnelName,
+    Action, Credential, Destination, HostName, Layer, LayerSource, Layers, PolicyError, PortRange,
+    PresetName, TunnelName,
 };
 use ipnet::Ipv4Net;
 
@@ -71,9 +71,9 @@ pub struct Compiled {
 
 /// One layer.
 #[derive(Debug, Clone)]
-pub(super) struct CompiledLayer {
+struct CompiledLayer {
     source: LayerSource,
-    pub(super) rules: Vec<Matcher>,
+    rules: Vec<Matcher>,
     index: Index,
     credentials: Vec<Credential>,
     tunnels: Vec<TunnelName>,
@@ -170,8 +170,13 @@ impl Compiled {
         self.has_credential(host, port) || self.layers.iter().any(|l| l.rules.iter().any(bound))
     }
 
-    pub(super) fn layers(&self) -> &[CompiledLayer] {
-        &self.layers
+    /// True when some rule is about a network with that address, other than one with all.
+    pub(super) fn names_network_of(&self, address: Ipv4Addr) -> bool {
+        let mut rules = self.layers.iter().flat_map(|layer| &layer.rules);
+        rules.any(|matcher| match &matcher.rule().to {
+            Destination::Net(net) => net.prefix_len() > 0 && net.contains(&address),
+            Destination::Host(_) | Destination::Internet => false,
+        })
     }
 
     fn all_credentials(&self) -> impl Iterator<Item = &Credential> {
@@ -399,10 +404,7 @@ fn is_denied(rule: &Matcher, denied: &[&Matcher]) -> bool {
 }
 
 /// True when the ranges together have every port of the range.
-pub(super) fn is_covered(
-    range: courier_types::egress::PortRange,
-    by: impl Iterator<Item = courier_types::egress::PortRange>,
-) -> bool {
+pub(super) fn is_covered(range: PortRange, by: impl Iterator<Item = PortRange>) -> bool {
     let mut by: Vec<_> = by.collect();
     by.sort_unstable_by_key(|range| range.first());
     let mut next = u32::from(range.first());

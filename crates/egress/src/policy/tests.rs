@@ -6,6 +6,10 @@ use courier_types::egress::{HostName, Layer, LayerSource, Layers, Policy};
 
 use super::*;
 
+mod explaining;
+mod naive;
+mod proposing;
+
 fn policy(text: &str) -> Policy {
     serde_json::from_str(text).unwrap()
 }
