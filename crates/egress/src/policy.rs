@@ -31,6 +31,7 @@ mod compiled;
 mod cover;
 mod explain;
 mod index;
+mod layer;
 mod matcher;
 pub mod path;
 mod propose;

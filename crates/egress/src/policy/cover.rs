@@ -11,8 +11,8 @@ use courier_types::egress::{
     TunnelName,
 };
 
-use super::compiled::is_covered;
 use super::index::{Index, Target};
+use super::layer::is_covered;
 use super::matcher::{Kind, Matcher, Words};
 
 /// Most comparisons of two rules: some tenths of a second. Policies that differ need far fewer,
@@ -97,12 +97,10 @@ struct Bound<'a> {
 impl<'a> Bound<'a> {
     fn new(policy: &Policy, asked: &'a [Matcher]) -> Self {
         let rules: Vec<Matcher> = policy.rules.iter().cloned().map(Matcher::new).collect();
-        let denies_net = |rule: &Matcher| {
-            rule.action() == Action::Deny && matches!(rule.rule().to, Destination::Net(_))
-        };
-        let places = rules.iter().enumerate().filter(|(_, rule)| denies_net(rule));
-        let denied_nets = places.map(|(place, _)| place).collect();
-        Self { index: Index::new(&rules), rules, denied_nets, asked, comparisons: 0 }
+        let index = Index::new(&rules);
+        let denies = |place: &usize| rules.get(*place).map(Matcher::action) == Some(Action::Deny);
+        let denied_nets = index.nets().filter(denies).collect();
+        Self { rules, index, denied_nets, asked, comparisons: 0 }
     }
 
     /// Checks one rule of the asked policy, which allows.

@@ -121,6 +121,11 @@ impl Index {
         Places(lists.into_iter().map(<[usize]>::iter).collect())
     }
 
+    /// The places of all rules about networks, in no order.
+    pub(super) fn nets(&self) -> impl Iterator<Item = usize> {
+        self.nets.values().flat_map(|bucket| bucket.all.iter().copied())
+    }
+
     fn collect_host<'i>(
         &'i self,
         host: &HostName,
