@@ -12,7 +12,6 @@
 
 mod gate;
 mod guest;
-mod handover;
 mod inspected;
 mod judge;
 mod learn;
@@ -26,7 +25,7 @@ use std::sync::Arc;
 use courier_types::egress::{FlowEvent, FlowRefusal, HostName, Protocol, Transport};
 
 pub(crate) use self::gate::Gate;
-pub(crate) use self::upstream::{Upstream, UpstreamError, upstream};
+pub(crate) use self::upstream::upstream;
 use crate::dial::{DialError, Stream};
 use crate::network::{Context, Tasks};
 use crate::policy::Scheme;

@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use courier_types::SandboxId;
-use courier_types::egress::{FlowEvent, NetworkSpec, UpstreamProxy};
+use courier_types::egress::{ExplainRequest, Explanation, FlowEvent, NetworkSpec, UpstreamProxy};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
@@ -27,7 +27,7 @@ use crate::connection::Gate;
 use crate::dial::{Dialer, Proxy, ProxyError, Reach};
 use crate::dns::{Dns, DnsSetup, Resolver, ResolverError};
 use crate::flow::FlowLog;
-use crate::policy::{CompileError, Compiled};
+use crate::policy::{CompileError, Compiled, ExplainError, explain};
 use crate::source::CredentialSource;
 use crate::stack::{self, StackHandle};
 use crate::tls::UpstreamTrust;
@@ -98,6 +98,8 @@ pub struct Setup {
     pub tunnels: Arc<dyn Tunnels>,
     /// What the node's networks share.
     pub host: Arc<HostSide>,
+    /// Where what is seen of it is written.
+    pub flows: FlowLog,
 }
 
 /// A running network. Dropping it closes the link and every connection.
@@ -142,7 +144,7 @@ impl Network {
     /// # Errors
     /// The spec or the link cannot be used. The link is closed then.
     pub fn start(link: OwnedFd, setup: Setup) -> Result<Self, NetworkError> {
-        let Setup { sandbox, spec, source, tunnels, host } = setup;
+        let Setup { sandbox, spec, source, tunnels, host, flows } = setup;
         let direct = Dialer::new(host.reach.clone());
         let Parts { policy, dialer, resolver } = Parts::new(&spec, &host, &direct)?;
         let tasks = Tasks::new();
@@ -158,7 +160,7 @@ impl Network {
             trust: host.trust.clone(),
             broker: Broker::new(source, sandbox.clone()),
             tunnels,
-            flows: FlowLog::default(),
+            flows,
             tasks,
             sandbox,
         });
@@ -189,6 +191,15 @@ impl Network {
         let closed = self.context.open.replace(parts.policy, closing);
         self.context.flows.write(FlowEvent::Policy { closed });
         Ok(())
+    }
+
+    /// Says what would be decided now, and why.
+    ///
+    /// # Errors
+    /// The request names no host, port, method or path.
+    pub fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ExplainError> {
+        let policy = Arc::clone(&self.context.policy.borrow());
+        explain(&policy, request)
     }
 
     /// What was seen of it.

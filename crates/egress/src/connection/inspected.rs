@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::guest::GuestSide;
-use super::handover as http;
+use crate::http;
 use super::judge::{Course, judge, why};
 use super::record::Record;
 use super::sniff::{Opening, SniffError, sniff};
