@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use courier_driver::launcher_process::{self, LauncherOptions};
 use courier_driver::{Driver, HostDriver, Linger};
-use courier_node::{BuildDir, Capacity, LocalNode, NodeConfig};
+use courier_egress::{HostSide, Reach, Resolver, UpstreamTrust};
+use courier_node::{BuildDir, Capacity, LocalNode, NetworkConfig, NoSecrets, NodeConfig};
 use courier_protocol::node::SharedNode;
 
 use crate::config::Config;
@@ -56,5 +57,15 @@ async fn node(
     let driver = HostDriver::connect(socket, owner, linger).await?;
     let driver: Arc<dyn Driver> = Arc::new(driver);
     let builds = BuildDir::new(config.templates.clone(), IMAGE.to_owned());
-    Ok(LocalNode::new(driver, NodeConfig::new(Arc::new(builds), capacity)))
+    Ok(LocalNode::new(driver, NodeConfig::new(Arc::new(builds), capacity, network()?)))
+}
+
+/// What the sandboxes' networks are made of.
+fn network() -> anyhow::Result<NetworkConfig> {
+    let resolver = Resolver::system().context("the machine's DNS servers are not known")?;
+    let trust = UpstreamTrust::new(&[]).context("the machine's CA certificates cannot be used")?;
+    let mut seed = [0; 32];
+    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
+    let host = HostSide::new(resolver, Reach::new(Vec::new())?, trust, seed);
+    Ok(NetworkConfig::new(host, Arc::new(NoSecrets)))
 }

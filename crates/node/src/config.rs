@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use courier_types::Timestamp;
 
 use crate::admission::Capacity;
+use crate::network::NetworkConfig;
 
 /// Tells the wall-clock time. Injected, so that tests decide what time it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -89,6 +90,8 @@ pub struct NodeConfig {
     pub ready_deadline: Duration,
     /// Longest wait for the head of a guest's answer, once the request is sent whole.
     pub answer_deadline: Duration,
+    /// What its sandboxes' networks are made of.
+    pub network: NetworkConfig,
     /// Tells the time.
     pub clock: Clock,
 }
@@ -96,7 +99,7 @@ pub struct NodeConfig {
 impl NodeConfig {
     /// A configuration with the usual deadlines.
     #[must_use]
-    pub fn new(builds: Arc<dyn Builds>, capacity: Capacity) -> Self {
+    pub fn new(builds: Arc<dyn Builds>, capacity: Capacity, network: NetworkConfig) -> Self {
         Self {
             builds,
             capacity,
@@ -107,6 +110,7 @@ impl NodeConfig {
             ready_deadline: Duration::from_secs(60),
             // An upload's answer comes after the guest has synced the file.
             answer_deadline: Duration::from_secs(300),
+            network,
             clock: system_clock(),
         }
     }

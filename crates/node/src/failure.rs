@@ -41,6 +41,9 @@ pub(crate) enum GuestError {
         /// The answer's status.
         status: http::StatusCode,
     },
+    /// Its network could not be brought up, so it was never told to begin.
+    #[error("the sandbox's network could not be brought up")]
+    Network(#[source] courier_egress::NetworkError),
     /// The sandbox ended.
     #[error("the sandbox ended")]
     Ended,

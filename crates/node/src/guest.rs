@@ -76,7 +76,7 @@ impl Guest {
     pub(crate) async fn greet(
         channel: OwnedFd,
         config: &NodeConfig,
-        spec: &SandboxSpec,
+        (spec, ca_bundle): (&SandboxSpec, String),
     ) -> Result<Self, GuestError> {
         let after = config.ready_deadline;
         let greeting = async {
@@ -90,8 +90,8 @@ impl Guest {
                 timestamp: (config.clock)(),
                 disk_bytes: u64::from(spec.limits.disk_mib()) * 1_024 * 1_024,
                 nameserver: courier_driver::LINK_HOST,
-                ca_bundle: String::new(),
-                files: Vec::new(),
+                ca_bundle,
+                files: spec.files.clone(),
             };
             let init = serde_json::to_vec(&init).expect("texts and numbers are always JSON");
             // At once: the second answer costs no round trip of its own.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use courier_driver::{Driver, DriverError};
+use courier_egress::NetworkError;
 use courier_lifecycle::sandbox::{Origin, State};
 use courier_protocol::node::{Body, Node, NodeError, NodeInfo, Report};
-use courier_types::egress::{ExplainRequest, ExplainStep, Explanation, FlowPage, NetworkSpec};
+use courier_types::egress::{ExplainRequest, Explanation, FlowPage, NetworkSpec};
 use courier_types::{AccessToken, EndReason, SandboxId, SandboxSpec, Timestamp, Usage};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::admission::HostMemory;
 use crate::config::NodeConfig;
@@ -24,9 +25,6 @@ const KILL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Longest wait for a driver's figures.
 const USAGE_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Why nothing is reached: this node gives sandboxes no network.
-const NO_NETWORK: &str = "this node gives sandboxes no network";
 
 /// What guards a sandbox's data plane.
 #[derive(Debug, Clone)]
@@ -243,23 +241,43 @@ impl Node for LocalNode {
         }
     }
 
-    async fn set_network(&self, id: &SandboxId, _network: NetworkSpec) -> Result<(), NodeError> {
-        let _running = self.handle(id)?;
-        Err(NodeError::Network { id: id.clone(), source: NO_NETWORK.into() })
+    async fn set_network(&self, id: &SandboxId, network: NetworkSpec) -> Result<(), NodeError> {
+        let handle = self.handle(id)?;
+        let gone = || NodeError::NotFound { id: id.clone() };
+        let (answer, answered) = oneshot::channel();
+        let command = Command::SetNetwork(Box::new(network), answer);
+        if handle.commands.send(command).await.is_err() {
+            return Err(gone());
+        }
+        let set = answered.await.map_err(|_task_is_gone| gone())?;
+        set.map_err(|error| NodeError::Network { id: id.clone(), source: error.into() })
     }
 
     async fn flows(
         &self,
         id: &SandboxId,
-        _after: u64,
-        _limit: usize,
+        after: u64,
+        limit: usize,
         wait: Duration,
     ) -> Result<FlowPage, NodeError> {
-        let mut view = self.handle(id)?.view.clone();
-        let ended = view.wait_for(|view| matches!(view.state, State::Ended(_)));
-        match tokio::time::timeout(wait, ended).await {
-            Ok(_ended_or_released) => Err(NodeError::NotFound { id: id.clone() }),
-            Err(_nothing_flowed) => Ok(FlowPage::default()),
+        let log = self.context.registry.flows(id);
+        let log = log.ok_or_else(|| NodeError::NotFound { id: id.clone() })?;
+        let page = log.page(after, limit);
+        if !page.flows.is_empty() || wait.is_zero() {
+            return Ok(page);
+        }
+        let mut reader = log.follow(after);
+        let handle = self.context.registry.get(id);
+        let ended = async {
+            let Some(handle) = handle else { return };
+            // An error says that the task is gone, and with it whatever could still be written.
+            let mut view = handle.view.clone();
+            let _gone = view.wait_for(|view| matches!(view.state, State::Ended(_))).await;
+        };
+        tokio::select! {
+            page = reader.next(limit) => Ok(page),
+            () = ended => Ok(log.page(after, limit)),
+            () = tokio::time::sleep(wait) => Ok(FlowPage::default()),
         }
     }
 
@@ -268,14 +286,10 @@ impl Node for LocalNode {
         id: &SandboxId,
         request: ExplainRequest,
     ) -> Result<Explanation, NodeError> {
-        let _running = self.handle(id)?;
-        let (verdict, reasons) = ("deny".to_owned(), vec![NO_NETWORK.to_owned()]);
-        Ok(Explanation {
-            allowed: false,
-            steps: vec![ExplainStep { asked: request.host, verdict, reasons }],
-            credentials: Vec::new(),
-            would_allow: None,
-        })
+        let network = self.handle(id)?.view.borrow().network.clone();
+        let failed = |source| NodeError::Network { id: id.clone(), source };
+        let network = network.ok_or_else(|| failed(NetworkError::Ended.into()))?;
+        network.explain(&request).map_err(|error| failed(error.into()))
     }
 
     async fn request(
@@ -295,9 +309,8 @@ impl Node for LocalNode {
             | GuestError::Request(_)
             | GuestError::BodyBroken
             | GuestError::Late { .. }
-            | GuestError::Answer { .. } => {
-                NodeError::Guest { id: id.clone(), source: error.into() }
-            }
+            | GuestError::Answer { .. }
+            | GuestError::Network(_) => NodeError::Guest { id: id.clone(), source: error.into() },
         })
     }
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use courier_driver::Driver;
+use courier_egress::FlowLog;
 use courier_types::SandboxId;
 use tokio::sync::Semaphore;
 
@@ -14,6 +15,10 @@ use crate::sandbox::Handle;
 
 /// How many ended ids are remembered, so that a late or repeated call cannot bring one back.
 const ENDED_LIMIT: usize = 16_384;
+
+/// How many ended sandboxes' flow logs are kept: one that was run to learn what it needs is over when
+/// somebody asks.
+const ENDED_FLOWS_LIMIT: usize = 64;
 
 /// What the tasks of one node share.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ struct Table {
     handles: HashMap<SandboxId, Arc<Handle>>,
     ended: HashSet<SandboxId>,
     ended_order: VecDeque<SandboxId>,
+    /// The flow logs of the sandboxes that ended last, the oldest first.
+    ended_flows: VecDeque<(SandboxId, FlowLog)>,
 }
 
 /// What came of asking for a handle that may have to be made.
@@ -99,7 +106,12 @@ impl Registry {
     /// Forgets a sandbox that has ended, and remembers that it did.
     pub(crate) fn ended(&self, id: &SandboxId) {
         let mut table = self.table();
-        table.handles.remove(id);
+        if let Some(handle) = table.handles.remove(id) {
+            table.ended_flows.push_back((id.clone(), handle.flows.clone()));
+        }
+        if table.ended_flows.len() > ENDED_FLOWS_LIMIT {
+            table.ended_flows.pop_front();
+        }
         if table.ended.insert(id.clone()) {
             table.ended_order.push_back(id.clone());
         }
@@ -108,6 +120,15 @@ impl Registry {
         {
             table.ended.remove(&oldest);
         }
+    }
+
+    /// The flow log of a sandbox: of one that is there, or of one that ended not long ago.
+    pub(crate) fn flows(&self, id: &SandboxId) -> Option<FlowLog> {
+        let table = self.table();
+        if let Some(handle) = table.handles.get(id) {
+            return Some(handle.flows.clone());
+        }
+        table.ended_flows.iter().find(|(ended, _)| ended == id).map(|(_, flows)| flows.clone())
     }
 
     /// Lets go of every sandbox: their tasks end, the machines stay as they are.

@@ -2,14 +2,17 @@
 //! pure machine of `courier-lifecycle` says what follows, and what takes time runs as a job.
 
 pub(crate) mod jobs;
+mod network;
 
 use std::sync::Arc;
 
 use courier_driver::{Ended, Machine};
+use courier_egress::{FlowLog, Network, NetworkError};
 use courier_lifecycle::sandbox::{Action, Event, Origin, State};
 use courier_protocol::node::Report;
+use courier_types::egress::NetworkSpec;
 use courier_types::{EndReason, Generation, ObservedState, SandboxSpec, Timestamp, Usage};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -24,12 +27,14 @@ const COMMANDS_LIMIT: usize = 16;
 const DETAIL_LIMIT_BYTES: usize = 4_096;
 
 /// What others ask of the task.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) enum Command {
     /// End the sandbox.
     End(EndReason),
     /// Move the time at which it is destroyed.
     SetDeadline(Timestamp),
+    /// Replace its network.
+    SetNetwork(Box<NetworkSpec>, oneshot::Sender<Result<(), NetworkError>>),
 }
 
 /// What others see of the sandbox.
@@ -39,6 +44,8 @@ pub(crate) struct View {
     pub(crate) state: State,
     /// Its guest daemon, while it answers.
     pub(crate) guest: Option<Arc<Guest>>,
+    /// Its network, while it is up.
+    pub(crate) network: Option<Arc<Network>>,
     /// What went wrong first, if anything.
     pub(crate) failure: Option<Failure>,
 }
@@ -54,18 +61,23 @@ pub(crate) struct Handle {
     pub(crate) view: watch::Receiver<View>,
     /// Held while a deadline is moved, so that the driver sees moves in their order.
     pub(crate) deadline_order: tokio::sync::Mutex<()>,
+    /// What was seen of its network.
+    pub(crate) flows: FlowLog,
 }
 
 /// What happened to the sandbox, with what came of it.
 enum Happened {
     Made(Machine),
     NotMade(DriverFailure),
-    Greeted(Arc<Guest>),
+    Greeted(Arc<Guest>, Arc<Network>),
     NotGreeted(GuestError),
     ConnectionClosed,
     Gone,
     Destroyed(Option<Ended>),
     DeadlineMoved,
+    NetworkClosed,
+    NetworkBack(Arc<Network>),
+    NetworkLost(NetworkError),
 }
 
 /// The task's own state.
@@ -78,6 +90,7 @@ struct Task {
     machine: Option<Machine>,
     failure: Option<Failure>,
     guest: Option<Arc<Guest>>,
+    network: network::Watched,
     ended: Option<Ended>,
     doomed: CancellationToken,
     jobs: JoinSet<Happened>,
@@ -93,7 +106,9 @@ pub(crate) fn spawn(
 ) -> Handle {
     let (state, first) = State::first(origin);
     let (commands, received) = mpsc::channel(COMMANDS_LIMIT);
-    let (view, shown) = watch::channel(View { state, guest: None, failure: None });
+    let first_view = View { state, guest: None, network: None, failure: None };
+    let (view, shown) = watch::channel(first_view);
+    let flows = FlowLog::default();
     let now = (context.config.clock)();
     let mut task = Task {
         deadline: spec.deadline,
@@ -104,6 +119,7 @@ pub(crate) fn spawn(
         machine: None,
         failure: None,
         guest: None,
+        network: network::Watched::new(spec.network.clone(), flows.clone()),
         ended: None,
         doomed: CancellationToken::new(),
         jobs: JoinSet::new(),
@@ -116,7 +132,7 @@ pub(crate) fn spawn(
     let making = jobs::make(Arc::clone(&task.context), spec.clone(), (origin, image), doomed);
     task.jobs.spawn(making);
     tokio::spawn(task.run(received));
-    Handle { spec, commands, view: shown, deadline_order: tokio::sync::Mutex::new(()) }
+    Handle { spec, commands, view: shown, deadline_order: tokio::sync::Mutex::new(()), flows }
 }
 
 impl Task {
@@ -129,6 +145,11 @@ impl Task {
                     Some(Command::End(reason)) => Some(Event::EndAsked(reason)),
                     Some(Command::SetDeadline(deadline)) => {
                         self.deadline = deadline;
+                        None
+                    }
+                    Some(Command::SetNetwork(spec, answer)) => {
+                        // Whoever asked may be gone; the replacement stands.
+                        let _gone = answer.send(self.network.replace(*spec));
                         None
                     }
                     // The node is going away and leaves the machine as it is.
@@ -161,7 +182,7 @@ impl Task {
                 self.fail(Failure::Make(Arc::new(error)));
                 Some(Event::NotMade)
             }
-            Ok(Happened::Greeted(guest)) => {
+            Ok(Happened::Greeted(guest, network)) => {
                 if matches!(self.state, State::Greeting(_)) {
                     let closed = Arc::clone(&guest);
                     self.jobs.spawn(async move {
@@ -169,6 +190,7 @@ impl Task {
                         Happened::ConnectionClosed
                     });
                     self.guest = Some(guest);
+                    self.network_is_up(network);
                 }
                 Some(Event::Ready)
             }
@@ -190,6 +212,18 @@ impl Task {
                 Some(Event::Destroyed(found))
             }
             Ok(Happened::DeadlineMoved) => None,
+            Ok(Happened::NetworkClosed) => {
+                self.reopen_network();
+                None
+            }
+            Ok(Happened::NetworkBack(network)) => {
+                self.network_is_up(network);
+                None
+            }
+            Ok(Happened::NetworkLost(error)) => {
+                self.fail(Failure::Guest(Arc::new(GuestError::Network(error))));
+                Some(Event::EndAsked(EndReason::Crashed))
+            }
             Err(error) => {
                 tracing::error!(sandbox = %self.spec.id, %error, "a job of a sandbox broke");
                 Some(Event::EndAsked(EndReason::Crashed))
@@ -217,9 +251,16 @@ impl Task {
             // Before anybody is told: whoever waits for the end may count on the room.
             self.context.registry.ended(&self.spec.id);
         }
-        let guest = if state == State::Running { self.guest.clone() } else { None };
-        let failure = self.failure.clone();
-        self.view.send_replace(View { state, guest, failure });
+        self.show();
+    }
+
+    /// Shows others where the sandbox stands.
+    fn show(&self) {
+        let (state, failure) = (self.state, self.failure.clone());
+        let up = state == State::Running;
+        let guest = if up { self.guest.clone() } else { None };
+        let network = if up { self.network.network() } else { None };
+        self.view.send_replace(View { state, guest, network, failure });
     }
 
     fn act(&mut self, action: Action) {
@@ -230,6 +271,7 @@ impl Task {
                 if let Some(guest) = self.guest.take() {
                     guest.cut_off();
                 }
+                self.network.close();
             }
             Action::Destroy => {
                 let driver = Arc::clone(&self.context.driver);
@@ -246,7 +288,8 @@ impl Task {
         let Some(machine) = self.machine.take() else { return };
         let config = self.context.config.clone();
         self.jobs.spawn(jobs::watch_gone(machine.gone));
-        self.jobs.spawn(jobs::greet(machine.channel, config, self.spec.clone()));
+        let ends = (machine.channel, machine.link);
+        self.jobs.spawn(jobs::greet(ends, config, self.spec.clone(), self.network.flows()));
         if self.deadline != self.spec.deadline {
             let driver = Arc::clone(&self.context.driver);
             let (id, deadline) = (self.spec.id.clone(), self.deadline);
@@ -257,6 +300,36 @@ impl Task {
                 Happened::DeadlineMoved
             });
         }
+    }
+
+    /// Takes a network that is up, and watches it.
+    fn network_is_up(&mut self, network: Arc<Network>) {
+        let watched = Arc::clone(&network);
+        match self.network.is_up(network) {
+            Ok(()) => {
+                self.jobs.spawn(async move {
+                    watched.closed().await;
+                    Happened::NetworkClosed
+                });
+            }
+            Err(error) => {
+                tracing::error!(sandbox = %self.spec.id, %error, "a network was not kept")
+            }
+        }
+        self.show();
+    }
+
+    /// The network has ended: with the machine, which the driver tells by itself, or because
+    /// something in it broke. Then the sandbox has none until it is up again.
+    fn reopen_network(&mut self) {
+        self.network.close();
+        self.show();
+        if self.state != State::Running {
+            return;
+        }
+        let context = Arc::clone(&self.context);
+        let (id, again) = (self.spec.id.clone(), self.network.again());
+        self.jobs.spawn(network::reopen(context, id, again));
     }
 
     fn report(&mut self, state: ObservedState) {

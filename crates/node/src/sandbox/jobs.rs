@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use courier_driver::{Driver, DriverError, Ended, MachineSpec};
+use courier_egress::FlowLog;
 use courier_lifecycle::sandbox::Origin;
 use courier_types::{SandboxId, SandboxSpec, Timestamp};
 use tokio::io::Interest;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Happened;
 use crate::config::{Clock, NodeConfig};
-use crate::failure::DriverFailure;
+use crate::failure::{DriverFailure, GuestError};
 use crate::guest::Guest;
 use crate::registry::Context;
 
@@ -83,10 +84,21 @@ pub(super) async fn make(
     Happened::NotMade(error)
 }
 
-/// Opens the channel and tells the guest daemon who it is.
-pub(super) async fn greet(channel: OwnedFd, config: NodeConfig, spec: SandboxSpec) -> Happened {
-    match Guest::greet(channel, &config, &spec).await {
-        Ok(guest) => Happened::Greeted(Arc::new(guest)),
+/// Puts the policy in force, then opens the channel and tells the guest daemon who it is: nothing of
+/// the user's runs before both.
+pub(super) async fn greet(
+    (channel, link): (OwnedFd, OwnedFd),
+    config: NodeConfig,
+    spec: SandboxSpec,
+    flows: FlowLog,
+) -> Happened {
+    let network = match config.network.start(link, spec.id.clone(), (spec.network.clone(), flows)) {
+        Ok(network) => Arc::new(network),
+        Err(error) => return Happened::NotGreeted(GuestError::Network(error)),
+    };
+    let ca_bundle = network.ca_pem().to_owned();
+    match Guest::greet(channel, &config, (&spec, ca_bundle)).await {
+        Ok(guest) => Happened::Greeted(Arc::new(guest), network),
         Err(error) => Happened::NotGreeted(error),
     }
 }

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use courier_driver::{Driver, DriverError, Ended, Machine, MachineSpec};
-use courier_node::{Builds, Capacity, LocalNode, NodeConfig, system_clock};
+use courier_egress::{HostSide, Reach, Resolver, UpstreamTrust};
+use courier_node::{
+    Builds, Capacity, LocalNode, NetworkConfig, NoSecrets, NodeConfig, system_clock,
+};
 use courier_types::{
     AccessToken, EndReason, Isolation, Limits, SandboxId, SandboxSpec, Timestamp, Usage,
 };
@@ -163,10 +166,18 @@ impl Driver for TestDriver {
     }
 }
 
+/// Networks that reach nothing: nobody answers at the resolver's address.
+fn network() -> NetworkConfig {
+    let resolver = Resolver::with_servers(&[([127, 0, 0, 1], 9).into()]).unwrap();
+    let trust = UpstreamTrust::new(&[]).unwrap();
+    let host = HostSide::new(resolver, Reach::new(Vec::new()).unwrap(), trust, [7; 32]);
+    NetworkConfig::new(host, Arc::new(NoSecrets))
+}
+
 /// A node with short deadlines over a driver.
 pub(crate) fn node(driver: Arc<TestDriver>) -> LocalNode {
     let capacity = Capacity { max_sandboxes: 8, ..Capacity::default() };
-    let mut config = NodeConfig::new(Arc::new(OneBuild), capacity);
+    let mut config = NodeConfig::new(Arc::new(OneBuild), capacity, network());
     config.make_deadline = Duration::from_secs(5);
     config.ready_deadline = Duration::from_millis(500);
     config.answer_deadline = Duration::from_millis(300);
