@@ -29,7 +29,7 @@ use tokio_util::io::poll_read_buf;
 
 pub(super) use authority::{Authority, Host};
 use framing::{Framer, Progress};
-pub(super) use head::{HEAD_MAX, HEADERS_MAX, Origin, is_method};
+pub(super) use head::{HEAD_MAX, Origin, is_method};
 pub(super) use violation::Violation;
 
 use super::turn::{Phase, Turn};

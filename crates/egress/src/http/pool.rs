@@ -53,7 +53,7 @@ struct Idle {
 #[derive(Clone)]
 struct Shared {
     sender: http2::SendRequest<ProxyBody>,
-    alive: Arc<Alive>,
+    _alive: Arc<Alive>,
 }
 
 /// Keeps a connection's task running.
@@ -144,7 +144,7 @@ impl Pool {
                 // Its end shows in the requests on it.
                 let _ended = connection.await;
             });
-            let shared = Shared { sender, alive: Arc::new(Alive(tasks)) };
+            let shared = Shared { sender, _alive: Arc::new(Alive(tasks)) };
             self.shared().replace(shared.clone());
             Sender::Http2(shared)
         } else {

@@ -73,11 +73,6 @@ impl Framer {
         self.state == NEW_HEAD
     }
 
-    /// True within a head.
-    pub(crate) const fn is_in_head(&self) -> bool {
-        matches!(self.state, State::Head { .. })
-    }
-
     /// The upgrade did not take place: the next message may begin.
     pub(crate) const fn refuse_upgrade(&mut self) {
         self.state = NEW_HEAD;

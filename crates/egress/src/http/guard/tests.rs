@@ -341,7 +341,7 @@ async fn a_guest_that_goes_away_is_noticed_while_it_is_answered() {
     let mut guarded = Guarded::new(near, ORIGIN, Turn::default(), |_| {});
     far.write_all(&with("\r\n")).await.unwrap();
     let mut buffer = [0; 1_024];
-    guarded.read(&mut buffer).await.unwrap();
+    assert!(guarded.read(&mut buffer).await.unwrap() > 0);
     drop(far);
     assert_eq!(guarded.read(&mut buffer).await.unwrap(), 0);
 }

@@ -78,7 +78,4 @@ pub(crate) enum Violation {
     /// Fields behind the last chunk.
     #[error("there are trailer fields")]
     Trailers,
-    /// The stream ended within a message.
-    #[error("the request ends too early")]
-    Truncated,
 }
