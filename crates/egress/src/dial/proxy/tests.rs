@@ -77,22 +77,8 @@ impl Socks {
         if !usable {
             return;
         }
-        if let Some((user, password)) = self.login {
-            let mut given = Vec::new();
-            for _ in 0..2 {
-                if given.is_empty() {
-                    assert_eq!(stream.read_u8().await.unwrap(), 1);
-                }
-                let len = stream.read_u8().await.unwrap();
-                let mut text = vec![0; usize::from(len)];
-                stream.read_exact(&mut text).await.unwrap();
-                given.push(String::from_utf8(text).unwrap());
-            }
-            let right = given == [user, password];
-            stream.write_all(&[1, u8::from(!right)]).await.unwrap();
-            if !right {
-                return;
-            }
+        if !self.lets_in(&mut stream).await {
+            return;
         }
         let mut request = [0; 10];
         stream.read_exact(&mut request).await.unwrap();
@@ -106,6 +92,22 @@ impl Socks {
             let mut upstream = TcpStream::connect(std::net::SocketAddr::V4(to)).await.unwrap();
             drop(copy_bidirectional(&mut stream, &mut upstream).await);
         }
+    }
+
+    /// The exchange of RFC 1929, where a login is wanted.
+    async fn lets_in(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> bool {
+        let Some((user, password)) = self.login else { return true };
+        assert_eq!(stream.read_u8().await.unwrap(), 1);
+        let mut given = Vec::new();
+        for _ in 0..2 {
+            let len = stream.read_u8().await.unwrap();
+            let mut text = vec![0; usize::from(len)];
+            stream.read_exact(&mut text).await.unwrap();
+            given.push(String::from_utf8(text).unwrap());
+        }
+        let right = given == [user, password];
+        stream.write_all(&[1, u8::from(!right)]).await.unwrap();
+        right
     }
 }
 
