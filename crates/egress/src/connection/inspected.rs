@@ -9,12 +9,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::guest::GuestSide;
-use crate::http;
 use super::judge::{Course, judge, why};
 use super::record::Record;
 use super::sniff::{Opening, SniffError, sniff};
 use super::{Conversation, Place};
 use crate::dial::DialError;
+use crate::http;
 use crate::network::{Revoked, Ticket};
 use crate::policy::{Question, Scheme, Verdict};
 use crate::tls::ca::{H2, Subject};

@@ -36,11 +36,13 @@ pub(crate) fn judge(
         None => by_address(policy, address, names)?,
     };
     // Who opens it has no key for ECH, so the inner hello is never used; who passes it on would
-    // not know which name it has judged.
-    if course == Course::Pass && hello.hides_name {
+    // not know which name it has judged. Browsers send the extension without hiding anything, and
+    // nobody can tell that apart.
+    if course == Course::Pass && hello.hides_name && !policy.passes_any_name(address) {
         return Err(FlowRefusal::new(
             "ech",
-            "the ClientHello has an encrypted_client_hello extension, which may hide another name",
+            "the client sends encrypted_client_hello, which may hide another name: switch it off \
+             there, or have the connection opened by a rule with methods or paths",
         ));
     }
     Ok(course)

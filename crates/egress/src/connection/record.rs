@@ -12,8 +12,9 @@ use super::Place;
 use super::guest::{Counters, GuestSide};
 use crate::network::{Tasks, Ticket};
 
-/// Buffer for each direction of an opaque connection: as much as one read of the link may bring.
-const BUFFER: usize = 64 * 1024;
+/// Buffer for each direction of an opaque connection in bytes: two TLS records of the largest size,
+/// and 64 KiB for a connection.
+const BUFFER: usize = 32 * 1024;
 
 /// A connection that is being written down: dropping it writes the record.
 #[derive(Debug)]

@@ -37,7 +37,7 @@ pub(crate) enum SniffError {
     #[error("the client did not say in time what it speaks; here it has to speak first")]
     Silent,
     /// The client has gone.
-    #[error("the client ended the connection before it said anything")]
+    #[error("the client ended the connection before it was clear what it speaks")]
     Ended,
     /// TLS that is none.
     #[error(transparent)]
@@ -62,7 +62,7 @@ pub(crate) async fn sniff<S: AsyncRead + Unpin>(
             let read =
                 (&mut *stream).take(u64::try_from(room).unwrap_or(1)).read_buf(&mut bytes).await?;
             if read == 0 {
-                return if bytes.is_empty() { Err(SniffError::Ended) } else { Ok(Opening::Opaque) };
+                return Err(SniffError::Ended);
             }
         }
     };
@@ -143,6 +143,17 @@ mod tests {
         assert!(matches!(error, SniffError::Silent), "{error:?}");
         drop(ours);
         dripping.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_ends_before_it_can_be_judged_is_refused() {
+        for begun in [&b""[..], b"GET", b"\r\n", &[22, 3, 1, 0, 200, 1]] {
+            let (mut guest, mut ours) = tokio::io::duplex(64);
+            tokio::io::AsyncWriteExt::write_all(&mut guest, begun).await.unwrap();
+            drop(guest);
+            let error = sniff(&mut ours).await.unwrap_err();
+            assert!(matches!(error, SniffError::Ended), "{begun:?}: {error:?}");
+        }
     }
 
     #[tokio::test]

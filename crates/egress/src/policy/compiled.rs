@@ -1,6 +1,6 @@
 //! Layers of policies, ready to decide.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use courier_types::egress::{
     Credential, HostName, LayerSource, Layers, PolicyError, PresetName, TunnelName,
@@ -117,6 +117,12 @@ impl Compiled {
     }
 
     /// True when some rule is about a network with that address, other than one with all.
+    /// True when TLS to that address passes whatever name it asks for, and so where the name is
+    /// hidden, too.
+    pub(crate) fn passes_any_name(&self, address: SocketAddrV4) -> bool {
+        !self.layers.is_empty() && self.layers.iter().all(|layer| layer.passes_any_name(address))
+    }
+
     pub(super) fn names_network_of(&self, address: Ipv4Addr) -> bool {
         self.layers.iter().any(|layer| layer.names_network_of(address))
     }

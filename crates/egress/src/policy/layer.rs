@@ -1,6 +1,6 @@
 //! One layer of a sandbox's policies: which of its rules decides.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::slice;
 
 use courier_types::egress::{
@@ -123,6 +123,18 @@ impl CompiledLayer {
             let rule = self.rules.get(place);
             rule.is_some_and(|rule| rule.is_bound() && rule.speaks(Kind::Https, port))
         })
+    }
+
+    /// True when TLS to that address passes by the address alone and no rule denies a name there:
+    /// then it makes no difference which name it asks for.
+    pub(super) fn passes_any_name(&self, address: SocketAddrV4) -> bool {
+        let outcome = self.kind(target(None, *address.ip()), Kind::Https, address.port());
+        let denies_name = |matcher: &Matcher| {
+            matcher.action() == Action::Deny
+                && matches!(matcher.rule().to, Destination::Host(_))
+                && matcher.speaks(Kind::Https, address.port())
+        };
+        outcome.verdict == Verdict::Allow && !self.rules.iter().any(denies_name)
     }
 
     /// True when some rule is about a network with that address, other than one with all.

@@ -61,10 +61,18 @@ fn the_server_name_is_the_name_that_was_resolved_or_nothing_passes() {
 }
 
 #[test]
-fn what_may_hide_a_name_passes_only_where_it_is_opened() {
-    assert_eq!(seen(GOOD, &hidden("good.test")), "ech");
-    assert_eq!(seen(INTERNET, &hidden("good.test")), "ech");
-    assert_eq!(seen(BOUND, &hidden("good.test")), "open");
+fn what_may_hide_a_name_passes_only_where_it_is_opened_or_no_name_matters() {
+    let anything = r#"{"rules":[{"allow":"internet"}]}"#;
+    for (rules, what) in [
+        (GOOD, "ech"),
+        (INTERNET, "ech"),
+        (BOUND, "open"),
+        (anything, "pass"),
+        (NET, "pass"),
+        ("{}", "policy"),
+    ] {
+        assert_eq!(seen(rules, &hidden("good.test")), what, "{rules}");
+    }
 }
 
 #[test]

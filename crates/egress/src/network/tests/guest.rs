@@ -184,6 +184,7 @@ impl Guest {
             let buffer = || SocketBuffer::new(vec![0; BUFFER]);
             let mut socket = Socket::new(buffer(), buffer());
             socket.set_nagle_enabled(false);
+            socket.set_ack_delay(None);
             state.port += 1;
             let port = state.port;
             socket.connect(state.interface.context(), IpEndpoint::from(to), port).unwrap();

@@ -73,16 +73,7 @@ impl Outside {
     }
 
     async fn serve(self, mut stream: TcpStream) -> io::Result<()> {
-        let mut greeting = [0; 2];
-        stream.read_exact(&mut greeting).await?;
-        let mut methods = vec![0; greeting[1].into()];
-        stream.read_exact(&mut methods).await?;
-        stream.write_all(&[5, 0]).await?;
-        let mut request = [0; 10];
-        stream.read_exact(&mut request).await?;
-        assert_eq!(request[..4], [5, 1, 0, 1], "an address is asked for, never a name");
-        let [.., a, b, c, d, high, low] = request;
-        let to = SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low]));
+        let to = asked_for(&mut stream).await?;
         self.seen.lock().unwrap().dialled.push(to);
         let service = self.services.lock().unwrap().get(&to).cloned();
         let Some(service) = service else {
@@ -92,13 +83,7 @@ impl Outside {
         match service {
             Service::Echo => echo(stream).await,
             Service::TlsEcho(config) => echo(TlsAcceptor::from(config).accept(stream).await?).await,
-            Service::Greeter(words) => {
-                stream.write_all(words.as_bytes()).await?;
-                let mut said = Vec::new();
-                stream.read_to_end(&mut said).await?;
-                stream.write_all(&said).await?;
-                stream.shutdown().await
-            }
+            Service::Greeter(words) => greet(stream, words).await,
             Service::Http => self.http(stream).await,
             Service::Https(config) => {
                 self.http(TlsAcceptor::from(config).accept(stream).await?).await
@@ -125,6 +110,28 @@ impl Outside {
             }
         }
     }
+}
+
+/// Takes the client's greeting and request.
+async fn asked_for(stream: &mut TcpStream) -> io::Result<SocketAddrV4> {
+    let mut greeting = [0; 2];
+    stream.read_exact(&mut greeting).await?;
+    let mut methods = vec![0; greeting[1].into()];
+    stream.read_exact(&mut methods).await?;
+    stream.write_all(&[5, 0]).await?;
+    let mut request = [0; 10];
+    stream.read_exact(&mut request).await?;
+    assert_eq!(request[..4], [5, 1, 0, 1], "an address is asked for, never a name");
+    let [.., a, b, c, d, high, low] = request;
+    Ok(SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])))
+}
+
+async fn greet(mut stream: TcpStream, words: &str) -> io::Result<()> {
+    stream.write_all(words.as_bytes()).await?;
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).await?;
+    stream.write_all(&said).await?;
+    stream.shutdown().await
 }
 
 async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
