@@ -82,10 +82,7 @@ impl Socks {
         }
         let mut request = [0; 10];
         stream.read_exact(&mut request).await.unwrap();
-        // CONNECT, to an IPv4 address and not a name: exactly the one that was asked for.
-        assert_eq!(request[..4], [5, 1, 0, 1]);
-        assert_eq!(request[4..8], TARGET.ip().octets());
-        assert_eq!(request[8..], TARGET.port().to_be_bytes());
+        assert_connects_to_target(request);
         let code = self.failure.unwrap_or(0);
         stream.write_all(&[5, code, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
         if code == 0 {
@@ -109,6 +106,14 @@ impl Socks {
         stream.write_all(&[1, u8::from(!right)]).await.unwrap();
         right
     }
+}
+
+/// `CONNECT`, to an IPv4 address and not a name: exactly the one that was asked for.
+#[track_caller]
+fn assert_connects_to_target(request: [u8; 10]) {
+    assert_eq!(request[..4], [5, 1, 0, 1]);
+    assert_eq!(request[4..8], TARGET.ip().octets());
+    assert_eq!(request[8..], TARGET.port().to_be_bytes());
 }
 
 /// What is dialled through the proxy: no address that anything could reach otherwise.
