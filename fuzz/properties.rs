@@ -7,7 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use courier_protocol::e2b::{Cursor, MetadataFilter, Order, TemplateRef};
 use courier_protocol::envd::connect::{
     Codec, Envelope, EnvelopeError, EnvelopeParser, decode, encode,
@@ -36,7 +36,20 @@ mod dns {
     pub(crate) mod message;
 }
 
+/// The judge of a guest's HTTP/1 requests, which its crate shows to nobody.
+#[expect(dead_code, reason = "the proxy behind it uses the rest")]
+#[path = "../crates/egress/src/http/guard"]
+mod guard {
+    pub(crate) mod authority;
+    pub(crate) mod framing;
+    pub(crate) mod head;
+    pub(crate) mod violation;
+}
+
 use dns::message::{ADDRESSES_MAX, ANSWER_MAX, Asked, Kind, Reply, Unread};
+use guard::framing::{Framer, Progress};
+use guard::head::{HEAD_MAX, HEADERS_MAX, Origin};
+use guard::violation::Violation;
 use guest::files::multipart::{Event, Multipart, MultipartError};
 use guest::files::query;
 use guest::path;
@@ -194,6 +207,96 @@ pub(crate) fn channel_records(data: &[u8]) {
         drop(end);
         assert!(received.len() <= sent, "{} of {sent} bytes", received.len());
     });
+}
+
+/// Requests that pass the framing guard are the same however they are cut, and another parser sees
+/// as many of them, with the same ends.
+pub(crate) fn http_requests(data: &[u8]) {
+    let (piece, stream) = size(data);
+    let whole = requests(stream.chunks(stream.len().max(1)));
+    let pieces = requests(stream.chunks(piece));
+    assert_eq!(whole.end, pieces.end);
+    assert_eq!(whole.lengths, pieces.lengths);
+    // What passed in pieces before a violation is a part of what came in, byte for byte.
+    assert!(stream.starts_with(&pieces.passed) && pieces.passed.starts_with(&whole.passed));
+    let mut rest = whole.passed.as_slice();
+    for &length in &whole.lengths {
+        assert_eq!(other_length(rest), length);
+        rest = rest.get(length..).expect("a request that ended has passed");
+    }
+}
+
+/// The requests of a stream.
+struct Requests {
+    /// The length of each that has ended.
+    lengths: Vec<usize>,
+    /// What passed.
+    passed: Vec<u8>,
+    /// How it ended.
+    end: Result<(), Violation>,
+}
+
+fn requests<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Requests {
+    let mut framer = Framer::new(Origin { scheme: "http", port: 80 });
+    let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+    let mut seen = Requests { lengths: Vec::new(), passed: Vec::new(), end: Ok(()) };
+    let mut begun = 0;
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        loop {
+            let progress = framer.advance(&mut input, &mut output);
+            seen.passed.extend_from_slice(&output.split());
+            match progress {
+                Ok(Progress::More) => break,
+                Ok(Progress::MessageEnd) => {}
+                Ok(Progress::Upgrade) => framer.refuse_upgrade(),
+                Err(violation) => {
+                    seen.end = Err(violation);
+                    return seen;
+                }
+            }
+            seen.lengths.push(seen.passed.len() - begun);
+            begun = seen.passed.len();
+        }
+        assert!(input.len() <= HEAD_MAX);
+    }
+    seen
+}
+
+/// The length of the first request by a parser that is not ours.
+fn other_length(bytes: &[u8]) -> usize {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    let head = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(head)) => head,
+        other => panic!("the other parser does not see a head: {other:?}"),
+    };
+    let find =
+        |name: &str| request.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
+    assert!(find("host").is_some());
+    if let Some(coding) = find("transfer-encoding") {
+        assert_eq!(coding.value, b"chunked");
+        return head + chunks_length(&bytes[head..]);
+    }
+    let length = find("content-length")
+        .map_or("0", |field| std::str::from_utf8(field.value).expect("a length is ASCII"));
+    head + length.trim().parse::<usize>().expect("a length is a number")
+}
+
+/// The length of chunked content by the same.
+fn chunks_length(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let (line, size) = match httparse::parse_chunk_size(&bytes[at..]) {
+            Ok(httparse::Status::Complete(found)) => found,
+            other => panic!("the other parser does not see a chunk: {other:?}"),
+        };
+        let size = usize::try_from(size).expect("it has passed, so it was there");
+        at += line + size + b"\r\n".len();
+        if size == 0 {
+            return at;
+        }
+    }
 }
 
 /// A DNS question that is read is answered in one small message about the same thing, and what is

@@ -29,6 +29,8 @@ const KNOWN: &[&[u8]] = &[
     b"\x03--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"../../a\"\r\n\r\n\r\n--b--",
     b"\x01\r\n--b\r\n\r\n\r\n--b\r\n--b--",
     b"\x02--b--b--\r\n--b",
+    b"\xffPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhiGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"\x03POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
     b"\x05\x01\x04\x03\x02\x01\x05\x03\x04\x03\x02\x01\x06\x02\x00\x00\x00\x00\x00",
     b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x04test\x00\x00\x01\x00\x01",
     b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01\x01a\x00\xff\x00\x00\x01\x00\x00\x29\xff\xff\x00\x00\x80\x00\x00\x00",
@@ -38,6 +40,10 @@ const KNOWN: &[&[u8]] = &[
 
 /// Words that parsers stop at: random bytes alone would hardly ever form one.
 const WORDS: &[&[u8]] = &[
+    b"POST / HTTP/1.1\r\nHost: a\r\n",
+    b"Content-Length: 2\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"1\r\na\r\n0\r\n\r\n",
     b"--b",
     b"\r\n",
     b"--",
@@ -123,4 +129,9 @@ fn a_channel_gives_no_more_than_the_guest_wrote_and_ends_with_it() {
 #[test]
 fn dns_questions_are_answered_in_one_small_message_or_not_read() {
     check(properties::dns_questions);
+}
+
+#[test]
+fn http_requests_have_the_same_ends_to_two_parsers() {
+    check(properties::http_requests);
 }
