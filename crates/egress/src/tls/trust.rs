@@ -64,7 +64,8 @@ impl fmt::Debug for UpstreamTrust {
 }
 
 impl UpstreamTrust {
-    /// The host's CA certificates and those of `extra`, each one a text of PEM certificates.
+    /// The host's CA certificates and those of `extra`, each one a text of PEM certificates. The
+    /// host's are where its other programs have them (`SSL_CERT_FILE` and `SSL_CERT_DIR` count).
     ///
     /// # Errors
     /// A given text is of no use, or there is no certificate at all.

@@ -1,10 +1,15 @@
 //! HTTP, in clear and in TLS that was opened.
 
 use courier_types::egress::FlowEvent;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::guest::PATIENCE;
-use super::rig::{Rig, SECRET, public_ca, to};
+use super::rig::{Rig, SECRET, handshake_for, public_ca, to};
 
 const BROKERED: &str = r#"{
     "rules": [{"allow":"good.test","ports":[80],"protocols":["http"]},
@@ -102,4 +107,26 @@ async fn an_opened_connection_that_may_not_stay_is_closed_between_its_requests()
     let mut rest = Vec::new();
     let end = tls.read_to_end(&mut rest);
     assert!(tokio::time::timeout(PATIENCE, end).await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_guest_that_speaks_http_2_reaches_a_server_that_does_not() {
+    let rig = Rig::start(BROKERED).await;
+    let stream = rig.guest.connect_to("good.test", 8443).await.unwrap();
+    let ca = rig.network.ca_pem();
+    let tls = handshake_for(stream, "good.test", ca, &[b"h2", b"http/1.1"]).await.unwrap();
+    assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let asking = async {
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
+        let _connection = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
+        let request = Request::get("https://good.test:8443/two").body(Empty::<Bytes>::new());
+        let answer = sender.send_request(request.unwrap()).await.unwrap();
+        let status = answer.status();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
+    };
+    let (status, body) = tokio::time::timeout(PATIENCE, asking).await.expect("an answer");
+    assert_eq!(status, 200);
+    assert!(body.contains("[redacted]") && !body.contains(SECRET), "{body}");
 }

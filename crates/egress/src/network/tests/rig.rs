@@ -231,18 +231,25 @@ impl Rig {
 }
 
 /// Shakes hands as a client that trusts the CAs of `pem`.
-pub(super) async fn handshake(
+async fn handshake(stream: Stream, asked: &str, pem: &str) -> std::io::Result<TlsStream<Stream>> {
+    handshake_for(stream, asked, pem, &[]).await
+}
+
+/// The same, for one of those protocols inside.
+pub(super) async fn handshake_for(
     stream: Stream,
     asked: &str,
     pem: &str,
+    alpn: &[&[u8]],
 ) -> std::io::Result<TlsStream<Stream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     let name = ServerName::try_from(asked.to_owned()).unwrap();
     let shaking = TlsConnector::from(Arc::new(config)).connect(name, stream);
     tokio::time::timeout(PATIENCE, shaking).await.expect("an end of the handshake")
