@@ -32,6 +32,8 @@ const RETRIES: usize = 1;
 const ASKING_MAX: usize = 128;
 /// Most servers.
 const SERVERS_MAX: usize = 8;
+/// Most addresses of one answer that are looked at: who has more names them in turns.
+const ADDRESSES_MAX: usize = 64;
 /// Port of DNS (RFC 1035, section 4.2).
 const PORT: u16 = 53;
 
@@ -75,7 +77,7 @@ pub(crate) enum ResolveError {
 /// What a name resolves to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// At least one.
+    /// At least one, and a bounded number.
     pub(crate) addresses: Vec<Ipv4Addr>,
     /// For how long that is so.
     pub(crate) ttl: Duration,
@@ -165,8 +167,8 @@ impl Resolver {
             RData::A(address) => Some(address.0),
             _other => None,
         };
-        let addresses: Vec<Ipv4Addr> =
-            lookup.answers().iter().filter_map(|record| address(&record.data)).collect();
+        let addresses = lookup.answers().iter().filter_map(|record| address(&record.data));
+        let addresses: Vec<Ipv4Addr> = addresses.take(ADDRESSES_MAX).collect();
         if addresses.is_empty() {
             return Err(ResolveError::NoAddress);
         }

@@ -15,6 +15,14 @@ async fn a_name_resolves_to_all_its_addresses() {
 }
 
 #[tokio::test]
+async fn of_a_long_answer_only_so_many_addresses_are_looked_at() {
+    let many = (1..=75).map(|n| Ipv4Addr::new(203, 0, 113, n)).collect();
+    let server = TestServer::start([("a.test", Entry::Addresses(vec![many], 60))]).await;
+    let answer = server.resolver().addresses(&name("a.test")).await.unwrap();
+    assert_eq!(answer.addresses.len(), ADDRESSES_MAX);
+}
+
+#[tokio::test]
 async fn an_alias_is_followed_to_its_addresses() {
     let zone = [("a.test", Entry::Alias("b.test")), ("b.test", at(["203.0.113.1"]))];
     let server = TestServer::start(zone).await;
