@@ -11,7 +11,7 @@ use super::link::{Link, Sent};
 /// What smoltcp may count on. What the guest sends is not checked: nothing between both ends damages
 /// a packet, and a guest that lies can do so with a right checksum. What we send has checksums, for
 /// guests that look.
-pub(super) fn capabilities() -> DeviceCapabilities {
+fn capabilities() -> DeviceCapabilities {
     let mut checksum = ChecksumCapabilities::ignored();
     checksum.ipv4 = Checksum::Tx;
     checksum.tcp = Checksum::Tx;

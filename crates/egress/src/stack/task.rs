@@ -23,8 +23,6 @@ pub(super) const DNS_IN_FLIGHT: usize = 64;
 /// How long an answer to whether a connection may be opened may take. The guest's own patience is
 /// some two minutes.
 pub(super) const ADMIT_PATIENCE: Duration = Duration::from_secs(60);
-/// How many packets are taken before other tasks of the runtime get their turn.
-const TURN: u32 = 64;
 
 /// The task's state.
 pub(super) struct Stack {
@@ -49,7 +47,6 @@ impl Stack {
         let severed = Severed(Arc::clone(&self.table));
         let link = Arc::clone(&self.link);
         let mut buffer = vec![0; LINK_MTU];
-        let mut turn = 0;
         loop {
             let packet = tokio::select! {
                 biased;
@@ -58,12 +55,8 @@ impl Stack {
             };
             // A link that fails has ended.
             let Ok(Some(packet)) = packet else { break };
+            // Each packet counts against the task's budget, so that others get their turn.
             self.take(packet);
-            turn += 1;
-            if turn == TURN {
-                turn = 0;
-                tokio::task::yield_now().await;
-            }
         }
         drop(severed);
         self.tasks.shutdown().await;

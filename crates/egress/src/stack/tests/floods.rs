@@ -1,15 +1,17 @@
 //! Too much of everything.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use courier_types::egress::Transport;
+use rustix::net::SendFlags;
+use smoltcp::wire::TcpControl;
 
 use super::super::packet::PacketRefusal;
 use super::super::table::{CONNECTIONS_MAX, OPENING_MAX};
 use super::super::task::DNS_IN_FLIGHT;
 use super::super::{LINK_MTU, RefusedPacket};
 use super::guest::Wire;
-use super::packets::{Segment, THERE, Tcp, question, segment, syn};
+use super::packets::{Segment, THERE, Tcp, question, segment, syn, udp};
 use super::script::{BYE, ECHO, GATED, PATIENCE, start, start_with_room};
 
 fn there(port: u16) -> SocketAddrV4 {
@@ -35,8 +37,7 @@ async fn more_connections_than_may_be_are_reset() {
     let (transport, refusal) = (Transport::Tcp, PacketRefusal::Connections);
     script.saw(RefusedPacket { transport, to: Some(to), refusal }).await;
     // One that ends makes room for another.
-    let reset =
-        Segment { control: smoltcp::wire::TcpControl::Rst, seq: 1_001, ..Segment::default() };
+    let reset = Segment { control: TcpControl::Rst, seq: 1_001, ..Segment::default() };
     assert!(wire.send(&segment(10_000, to, &reset)).await);
     let gone = async {
         while handle.connections() == CONNECTIONS_MAX {
@@ -121,21 +122,24 @@ async fn a_guest_that_reads_nothing_loses_answers_and_no_bytes() {
 
 #[tokio::test]
 async fn a_flood_leaves_others_their_turn() {
-    // One runtime thread: if the flood's task kept it, the neighbour would never answer.
-    let (_flooded, _script, fd) = start();
-    let flood = tokio::spawn(async move {
-        let wire = Wire::new(fd);
-        let packet = super::packets::udp(there(9), b"x");
+    const FLOOD: usize = 1_000;
+    let (_handle, script, fd) = start();
+    // Nothing else runs on this thread before the first await: all of it waits in the link.
+    let packet = udp(SocketAddrV4::new(Ipv4Addr::BROADCAST, 9), b"x");
+    for _ in 0..FLOOD {
+        rustix::net::send(&fd, &packet, SendFlags::NOSIGNAL).unwrap();
+    }
+    let mut refused = script.refused.subscribe();
+    let mut turns = 0;
+    let all = async {
         loop {
-            if !wire.send(&packet).await {
+            let count = refused.wait_for(|seen| seen.len() > turns).await.unwrap().len();
+            turns += 1;
+            if count == FLOOD {
                 return;
             }
         }
-    });
-    let (_handle, _script, fd) = start();
-    let wire = Wire::new(fd);
-    for _ in 0..100 {
-        wire.quiet().await;
-    }
-    flood.abort();
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("all is taken in the end");
+    assert!(turns > 4, "this task had {turns} turns meanwhile");
 }

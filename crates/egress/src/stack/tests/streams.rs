@@ -259,7 +259,12 @@ async fn five_hundred_connections_work_at_once() {
     for socket in &sockets {
         guest.socket(*socket).close();
     }
-    guest.until("all are closed", |_| handle.connections() == 0).await;
+    guest
+        .until("all are closed", |set| {
+            sockets.iter().all(|handle| !set.get::<Socket>(*handle).may_recv())
+        })
+        .await;
+    connections(&handle, 0).await;
 }
 
 #[tokio::test]
