@@ -46,6 +46,12 @@ mod guard {
     pub(crate) mod violation;
 }
 
+/// The parser of a guest's TLS hellos, which its crate shows to nobody.
+#[path = "../crates/egress/src/tls"]
+mod tls {
+    pub(crate) mod hello;
+}
+
 use dns::message::{ADDRESSES_MAX, ANSWER_MAX, Asked, Kind, Reply, Unread};
 use guard::framing::{Framer, Progress};
 use guard::head::{HEAD_MAX, HEADERS_MAX, Origin};
@@ -267,16 +273,14 @@ fn requests<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Requests {
 fn other_length(bytes: &[u8]) -> usize {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
-    let head = match request.parse(bytes) {
-        Ok(httparse::Status::Complete(head)) => head,
-        other => panic!("the other parser does not see a head: {other:?}"),
-    };
+    let parsed = request.parse(bytes).expect("the other parser takes the head");
+    let head = parsed.unwrap();
     let find =
         |name: &str| request.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
     assert!(find("host").is_some());
     if let Some(coding) = find("transfer-encoding") {
         assert_eq!(coding.value, b"chunked");
-        return head + chunks_length(&bytes[head..]);
+        return head + chunks_length(bytes.get(head..).unwrap_or_default());
     }
     let length = find("content-length")
         .map_or("0", |field| std::str::from_utf8(field.value).expect("a length is ASCII"));
@@ -287,10 +291,9 @@ fn other_length(bytes: &[u8]) -> usize {
 fn chunks_length(bytes: &[u8]) -> usize {
     let mut at = 0;
     loop {
-        let (line, size) = match httparse::parse_chunk_size(&bytes[at..]) {
-            Ok(httparse::Status::Complete(found)) => found,
-            other => panic!("the other parser does not see a chunk: {other:?}"),
-        };
+        let chunk = bytes.get(at..).expect("the chunk before it has passed");
+        let parsed = httparse::parse_chunk_size(chunk).ok();
+        let (line, size) = parsed.expect("the other parser takes the chunk").unwrap();
         let size = usize::try_from(size).expect("it has passed, so it was there");
         at += line + size + b"\r\n".len();
         if size == 0 {
@@ -330,6 +333,52 @@ pub(crate) fn dns_questions(data: &[u8]) {
         let full = matches!(reply, Reply::Addresses(..));
         assert_eq!(answer.answers.len(), if full { ADDRESSES_MAX } else { 0 });
     }
+}
+
+/// A TLS hello that is read has been read in full, whatever follows it, and is the same hello however
+/// it is cut into records; before that nothing is said of it, and what is refused stays refused.
+pub(crate) fn tls_hellos(data: &[u8]) {
+    use tls::hello::{BYTES_MAX, HANDSHAKE, parse};
+    let (piece, bytes) = size(data);
+    let whole = parse(bytes);
+    for end in (0..bytes.len()).step_by(piece) {
+        match parse(bytes.get(..end).unwrap_or_default()) {
+            Ok(None) => {}
+            seen => assert_eq!(seen, whole, "after {end} bytes"),
+        }
+    }
+    let Ok(Some(hello)) = whole else {
+        assert!(whole.is_err() || bytes.len() < BYTES_MAX, "an end is waited for without a bound");
+        return;
+    };
+    if let Some(name) = &hello.server_name {
+        assert_eq!(name.as_str().parse().as_ref(), Ok(name));
+    }
+    let mut message = handshake(bytes);
+    let length = message.get(1..4).expect("it has been read").iter();
+    let length = length.fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+    message.truncate(4 + length);
+    if message.len().div_ceil(piece) > 32 {
+        return;
+    }
+    let record = |piece: &[u8]| {
+        let length = u16::try_from(piece.len()).expect("a piece is small").to_be_bytes();
+        [&[HANDSHAKE, 3, 3][..], &length, piece].concat()
+    };
+    let again: Vec<u8> = message.chunks(piece).flat_map(record).collect();
+    assert_eq!(parse(&again), Ok(Some(hello)));
+}
+
+/// What the handshake records at the beginning carry.
+fn handshake(mut bytes: &[u8]) -> Vec<u8> {
+    let mut message = Vec::new();
+    while let Some(([22, 3, _, high, low], rest)) = bytes.split_first_chunk::<5>() {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some((payload, rest)) = rest.split_at_checked(length) else { break };
+        message.extend_from_slice(payload);
+        bytes = rest;
+    }
+    message
 }
 
 /// The epoch that the host opens; any number is as good.

@@ -57,7 +57,7 @@ pub(crate) async fn sniff<S: AsyncRead + Unpin>(
             if let Some(opening) = classify(&bytes)? {
                 return Ok(opening);
             }
-            // Never more than a hello may have: what is longer has been refused before.
+            // What has more than a hello may have is no hello that is waited for.
             let room = BYTES_MAX.saturating_sub(bytes.len()).max(1);
             let read =
                 (&mut *stream).take(u64::try_from(room).unwrap_or(1)).read_buf(&mut bytes).await?;

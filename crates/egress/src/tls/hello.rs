@@ -65,6 +65,9 @@ pub(crate) enum HelloError {
 
 use HelloError::{Malformed, TooLarge};
 
+/// Something is in the hello's last record that is not the hello's.
+const FOLLOWED: HelloError = Malformed("something follows it in its record");
+
 /// Reads a hello from the first bytes of a connection; `None` when it is not whole yet.
 ///
 /// Bytes behind the hello's last record are not looked at: a client may send early data there.
@@ -80,22 +83,23 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Hello>, HelloError> {
 fn message(bytes: &[u8]) -> Result<Option<Vec<u8>>, HelloError> {
     let mut records = Reader(bytes);
     let mut message = Vec::new();
+    let mut room = RECORD_MAX;
     for _ in 0..RECORDS_MAX {
-        let Some(payload) = record(&mut records)? else { return Ok(None) };
+        let Some(payload) = record(&mut records, room)? else { return Ok(None) };
         message.extend_from_slice(payload);
         let Some(wanted) = message_len(&message)? else { continue };
-        if message.len() > wanted {
-            return Err(Malformed("something follows it in its record"));
-        }
-        if message.len() == wanted {
+        let Some(missing) = wanted.checked_sub(message.len()) else { return Err(FOLLOWED) };
+        if missing == 0 {
             return Ok(Some(message.split_off(MESSAGE_HEADER)));
         }
+        room = missing;
     }
     Err(TooLarge("records"))
 }
 
-/// Takes one record off; `None` when it is not whole yet. What can be refused before that, is.
-fn record<'a>(records: &mut Reader<'a>) -> Result<Option<&'a [u8]>, HelloError> {
+/// Takes one record off, of at most `room` bytes; `None` when it is not whole yet. What can be
+/// refused before that, is.
+fn record<'a>(records: &mut Reader<'a>, room: usize) -> Result<Option<&'a [u8]>, HelloError> {
     let mut peek = Reader(records.0);
     match peek.u8() {
         None => return Ok(None),
@@ -109,6 +113,9 @@ fn record<'a>(records: &mut Reader<'a>) -> Result<Option<&'a [u8]>, HelloError> 
     let Some(len) = peek.u16() else { return Ok(None) };
     if len == 0 || usize::from(len) > RECORD_MAX {
         return Err(Malformed("an empty or oversized record"));
+    }
+    if usize::from(len) > room {
+        return Err(FOLLOWED);
     }
     let Some(payload) = peek.take(usize::from(len)) else { return Ok(None) };
     *records = peek;

@@ -193,6 +193,15 @@ fn a_hello_in_too_many_records_is_refused_before_it_is_whole() {
 }
 
 #[test]
+fn a_record_that_claims_more_than_the_hello_has_is_refused_before_it_comes() {
+    let message = hello(&[sni(&[(0, b"allowed.test")])]).split_off(RECORD_HEADER);
+    let mut bytes = records(&message[..20], 20);
+    assert_eq!(parse(&bytes), Ok(None));
+    bytes.extend([HANDSHAKE, 3, 1, 0x40, 0]);
+    assert_eq!(parse(&bytes), Err(FOLLOWED));
+}
+
+#[test]
 fn too_many_extensions_or_protocols_are_refused() {
     let many: Vec<_> = (0x1000..0x1041).map(|kind| (kind, vec![])).collect();
     assert_eq!(parse(&hello(&many)), Err(TooLarge("extensions")));
