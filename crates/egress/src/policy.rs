@@ -34,6 +34,7 @@ mod index;
 mod layer;
 mod matcher;
 pub mod path;
+mod ports;
 mod propose;
 
 use std::fmt;

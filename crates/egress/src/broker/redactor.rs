@@ -205,3 +205,6 @@ impl fmt::Debug for Redactor {
         f.debug_struct("Redactor").field("patterns", &self.patterns.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

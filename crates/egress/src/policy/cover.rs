@@ -7,13 +7,13 @@
 use std::slice;
 
 use courier_types::egress::{
-    Action, Destination, HostPattern, Method, PathPattern, Policy, PortRange, PresetName,
+    Action, Destination, HostName, HostPattern, Method, PathPattern, Policy, PortRange, PresetName,
     TunnelName,
 };
 
-use super::index::{Index, Target};
-use super::layer::is_covered;
+use super::index::{Index, Looked, Target};
 use super::matcher::{Kind, Matcher, Words};
+use super::ports::PortSet;
 
 /// Most comparisons of two rules: some tenths of a second. Policies that differ need far fewer,
 /// since rules about one name are found by it.
@@ -60,12 +60,12 @@ pub fn covers(bound: &Policy, asked: &Policy) -> Result<(), Uncovered> {
     if let Some(name) = asked.presets.iter().find(|name| !bound.presets.contains(name)) {
         return Err(Uncovered::Preset { name: name.clone() });
     }
-    if asked.rules == bound.rules {
-        return Ok(());
-    }
+    // What both begin with is allowed by the same rules, with the same ones before them.
+    let same = bound.rules.iter().zip(&asked.rules).take_while(|(bound, asked)| bound == asked);
+    let same = same.count();
     let asked: Vec<Matcher> = asked.rules.iter().cloned().map(Matcher::new).collect();
     let mut bound = Bound::new(bound, &asked);
-    for (rule, matcher) in asked.iter().enumerate() {
+    for (rule, matcher) in asked.iter().enumerate().skip(same) {
         if matcher.action() == Action::Allow {
             bound.check(rule, matcher)?;
         }
@@ -88,7 +88,9 @@ struct Part<'r> {
 struct Bound<'a> {
     rules: Vec<Matcher>,
     index: Index,
-    /// Places of the rules that deny networks: any name may lead into one.
+    /// Places of the rules that deny.
+    denies: Vec<usize>,
+    /// Places of those that deny networks: any name may lead into one.
     denied_nets: Vec<usize>,
     asked: &'a [Matcher],
     comparisons: u32,
@@ -98,9 +100,11 @@ impl<'a> Bound<'a> {
     fn new(policy: &Policy, asked: &'a [Matcher]) -> Self {
         let rules: Vec<Matcher> = policy.rules.iter().cloned().map(Matcher::new).collect();
         let index = Index::new(&rules);
-        let denies = |place: &usize| rules.get(*place).map(Matcher::action) == Some(Action::Deny);
-        let denied_nets = index.nets().filter(denies).collect();
-        Self { rules, index, denied_nets, asked, comparisons: 0 }
+        let is_denial =
+            |place: &usize| rules.get(*place).map(Matcher::action) == Some(Action::Deny);
+        let denies = (0..rules.len()).filter(is_denial).collect();
+        let denied_nets = index.nets().filter(is_denial).collect();
+        Self { rules, index, denies, denied_nets, asked, comparisons: 0 }
     }
 
     /// Checks one rule of the asked policy, which allows.
@@ -121,15 +125,30 @@ impl<'a> Bound<'a> {
         Ok(())
     }
 
-    /// The places of the rules that a rule about that destination has to be compared with.
+    /// The places of the rules that a rule about that destination has to be compared with: those
+    /// that could allow all of it, and those that could deny some of it.
     fn candidates(&self, to: &Destination) -> Vec<usize> {
-        let Destination::Host(HostPattern::Exact(name)) = to else {
-            return (0..self.rules.len()).collect();
+        let child: HostName;
+        let (hosts, address, denies) = match to {
+            Destination::Host(HostPattern::Exact(name)) => {
+                (slice::from_ref(name), None, &self.denied_nets)
+            }
+            Destination::Host(HostPattern::Below(parent)) => {
+                // What allows all names below a name allows one of them.
+                let Ok(name) = format!("x.{parent}").parse() else {
+                    return (0..self.rules.len()).collect();
+                };
+                child = name;
+                (slice::from_ref(&child), None, &self.denies)
+            }
+            Destination::Net(net) => (&[][..], Some(net.network()), &self.denies),
+            Destination::Internet => (&[][..], None, &self.denies),
         };
-        let target = Target { hosts: slice::from_ref(name), address: None };
-        let mut places: Vec<usize> = self.index.matching(target, None).collect();
-        places.extend(&self.denied_nets);
+        let target = Target { hosts, address };
+        let mut places: Vec<usize> = self.index.matching(target, Looked::All).collect();
+        places.extend(denies);
         places.sort_unstable();
+        places.dedup();
         places
     }
 
@@ -190,7 +209,7 @@ impl Part<'_> {
         let method_is = |method| of.methods.contains(method);
         let path_is = |path: &PathPattern| of.paths.iter().any(|wider| wider.covers(path));
         is_to_covered(&of.to, self.to)
-            && is_covered(self.ports, rule.ports(self.kind).iter().copied())
+            && PortSet::is_covered(self.ports, rule.ports(self.kind))
             && (of.methods.is_empty() || self.method.is_some_and(method_is))
             && (of.paths.is_empty() || self.path.is_some_and(path_is))
     }
@@ -218,7 +237,7 @@ fn is_all_of(wide: &Matcher, rule: &Matcher) -> bool {
     let (of, narrow) = (wide.rule(), rule.rule());
     let ports = |kind| {
         let mut ranges = rule.ports(kind).iter();
-        ranges.all(|range| is_covered(*range, wide.ports(kind).iter().copied()))
+        ranges.all(|range| PortSet::is_covered(*range, wide.ports(kind)))
     };
     let path_is = |path: &PathPattern| of.paths.iter().any(|wider| wider.covers(path));
     is_to_covered(&of.to, &narrow.to)

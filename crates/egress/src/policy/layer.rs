@@ -4,12 +4,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::slice;
 
 use courier_types::egress::{
-    Action, Credential, Destination, HostName, Layer, LayerSource, PortRange, TunnelName,
+    Action, Credential, Destination, HostName, Layer, LayerSource, TunnelName,
 };
 use ipnet::Ipv4Net;
 
-use super::index::{Index, Places, Target};
+use super::index::{Index, Looked, Places, Target};
 use super::matcher::{Kind, Matcher, Words};
+use super::ports::PortSet;
 use super::{CompileError, Question, Reason, Scheme, Verdict};
 
 /// Networks that no sandbox ever reaches, so that a rule that allows a part of one is a mistake:
@@ -106,7 +107,8 @@ impl CompiledLayer {
                     Scheme::Http => Kind::Http,
                     Scheme::Https => Kind::Https,
                 };
-                let places = self.index.matching(target(*host, *address.ip()), Some(path));
+                let looked = Looked::Request(kind, address.port(), path);
+                let places = self.index.matching(target(*host, *address.ip()), looked);
                 self.first(places, |rule| {
                     rule.speaks(kind, address.port()) && rule.takes(method, path)
                 })
@@ -117,7 +119,7 @@ impl CompiledLayer {
     /// True when a rule about requests could open TLS to that name, at some address of its.
     pub(super) fn may_open(&self, host: &HostName, port: u16) -> bool {
         let target = Target { hosts: slice::from_ref(host), address: None };
-        let by_name = self.index.matching(target, None);
+        let by_name = self.index.matching(target, Looked::Kind(Kind::Https, port));
         let mut places = by_name.chain(self.index.nets());
         places.any(|place| {
             let rule = self.rules.get(place);
@@ -158,7 +160,7 @@ impl CompiledLayer {
     /// about requests comes before the one that decides, and some request could be allowed.
     fn kind(&self, target: Target<'_>, kind: Kind, port: u16) -> Outcome {
         let mut looks = false;
-        for place in self.index.matching(target, None) {
+        for place in self.index.matching(target, Looked::Kind(kind, port)) {
             let Some(rule) = self.rules.get(place).filter(|rule| rule.speaks(kind, port)) else {
                 continue;
             };
@@ -176,7 +178,8 @@ impl CompiledLayer {
 
     fn connection(&self, target: Target<'_>, port: u16) -> Outcome {
         let opaque = self.kind(target, Kind::Opaque, port);
-        let first = self.first(self.index.matching(target, None), |rule| rule.is_about(port));
+        let about_port = self.index.matching(target, Looked::Port(port));
+        let first = self.first(about_port, |rule| rule.is_about(port));
         if opaque.verdict == Verdict::Allow {
             // Any rule before the one about any bytes sees TLS or HTTP otherwise than that one.
             let plain = opaque.rule == first.rule && !LOOKED_AT.contains(&port);
@@ -200,19 +203,29 @@ impl CompiledLayer {
     /// no earlier rule denies as a whole.
     fn name(&self, host: &HostName) -> Outcome {
         let target = Target { hosts: slice::from_ref(host), address: None };
-        let mut denied: Vec<&Matcher> = Vec::new();
+        let mut denied: [PortSet; 3] = Default::default();
         let mut first = Outcome::NO_RULE;
-        for place in self.index.matching(target, None) {
+        for place in self.index.matching(target, Looked::All) {
             let Some(rule) = self.rules.get(place) else { continue };
+            let mut kinds = Kind::ALL.into_iter().zip(&mut denied);
             match rule.action() {
-                Action::Allow if !is_denied(rule, &denied) => {
-                    return Outcome::of(place, Action::Allow);
+                Action::Allow => {
+                    let leaves = |(kind, denied): (Kind, &mut PortSet)| {
+                        rule.ports(kind).iter().any(|range| !denied.has_all(*range))
+                    };
+                    if kinds.any(leaves) {
+                        return Outcome::of(place, Action::Allow);
+                    }
                 }
-                Action::Deny if !rule.is_bound() => {
-                    denied.push(rule);
+                Action::Deny if rule.is_bound() => {}
+                Action::Deny if rule.is_whole() => {
+                    first.rule = first.rule.or(Some(place));
+                    return first;
+                }
+                Action::Deny => {
+                    kinds.for_each(|(kind, denied)| denied.extend(rule.ports(kind)));
                     first.rule = first.rule.or(Some(place));
                 }
-                Action::Allow | Action::Deny => {}
             }
         }
         first
@@ -246,27 +259,4 @@ fn is_unreachable(network: Ipv4Net) -> bool {
     UNREACHABLE.iter().any(|(address, length)| {
         Ipv4Net::new(*address, *length).is_ok_and(|never| never.contains(&network))
     })
-}
-
-/// True when everything that the rule is about is denied by rules before it.
-fn is_denied(rule: &Matcher, denied: &[&Matcher]) -> bool {
-    Kind::ALL.into_iter().all(|kind| {
-        rule.ports(kind).iter().all(|range| {
-            let of_kind = denied.iter().flat_map(|deny| deny.ports(kind));
-            is_covered(*range, of_kind.copied())
-        })
-    })
-}
-
-/// True when the ranges together have every port of the range.
-pub(super) fn is_covered(range: PortRange, by: impl Iterator<Item = PortRange>) -> bool {
-    let mut by: Vec<_> = by.collect();
-    by.sort_unstable_by_key(|range| range.first());
-    let mut next = u32::from(range.first());
-    for range in by {
-        if u32::from(range.first()) <= next {
-            next = next.max(u32::from(range.last()) + 1);
-        }
-    }
-    next > u32::from(range.last())
 }

@@ -80,6 +80,11 @@ impl Matcher {
         self.ports(kind).iter().any(|range| range.contains(port))
     }
 
+    /// True when it is about every byte to its destination.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.is_bound() && self.ports.iter().all(|ports| ports.contains(&PortRange::ALL))
+    }
+
     /// True when it is about any kind of bytes on that port.
     pub(super) fn is_about(&self, port: u16) -> bool {
         Kind::ALL.into_iter().any(|kind| self.speaks(kind, port))

