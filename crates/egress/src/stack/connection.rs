@@ -10,8 +10,7 @@
 //! left: timers, and packets that found no room in the link. What always holds after an operation:
 //! there is nothing left to send, or `drive` has been told.
 //!
-//! Memory: two buffers, which the allocator takes from the kernel as untouched pages, so that a
-//! connection costs what it carries: some KiB when idle, twice [`BUFFER`] and one packet at most.
+//! Memory: a buffer in each direction and one packet, see [`Buffers`].
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,9 +28,27 @@ use super::device::Device;
 use super::link::Link;
 use super::packet::Ends;
 
-/// The size of a connection's buffer in each direction, in bytes: four packets of the link's MTU, so
-/// that both ends of the link work at once. More brought nothing in the throughput measurement.
-const BUFFER: usize = 4 * LINK_MTU;
+/// How much a connection holds. Buffers that are not yet used cost nothing where the allocator takes
+/// them fresh from the kernel, and all of their size where it uses memory again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Buffers {
+    /// Four of the link's packets in each direction, so that both ends of the link work at once: less
+    /// was slower when measured, and more was not faster.
+    Large,
+    /// Half a packet in each direction: a third of the throughput or more, an eighth of the memory.
+    Small,
+}
+
+impl Buffers {
+    /// The size of each of both buffers, in bytes.
+    const fn bytes(self) -> usize {
+        match self {
+            Self::Large => 4 * LINK_MTU,
+            Self::Small => LINK_MTU / 2,
+        }
+    }
+}
+
 /// How long the guest may take to acknowledge that its connection was accepted.
 const OPENING_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the guest may take to close its half once nobody here reads it any more.
@@ -104,7 +121,7 @@ impl fmt::Debug for Connection {
 
 impl Connection {
     /// A connection that answers to the SYN with those ends.
-    pub(super) fn new(link: Arc<Link>, ends: Ends) -> Option<Self> {
+    pub(super) fn new(link: Arc<Link>, ends: Ends, buffers: Buffers) -> Option<Self> {
         let epoch = Instant::now();
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = rand::random();
@@ -113,7 +130,7 @@ impl Connection {
         let mut interface = Interface::new(config, &mut device, StackInstant::ZERO);
         // Which address is meant has been decided by then: the socket listens to no other.
         interface.set_any_ip(true);
-        let buffer = || tcp::SocketBuffer::new(vec![0; BUFFER]);
+        let buffer = || tcp::SocketBuffer::new(vec![0; buffers.bytes()]);
         let mut socket = tcp::Socket::new(buffer(), buffer());
         // What comes is acknowledged at once, as that costs less than a timer.
         socket.set_ack_delay(None);

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::connection::Connection;
 use super::packet::{Ends, PacketRefusal};
 
-/// The most connections of a sandbox, those that are being opened among them. Twice what is asked
-/// for, and with the buffers of each 512 MiB if the guest fills them all.
+/// The most connections of a sandbox, those that are being opened among them: twice what is asked
+/// for.
 pub(super) const CONNECTIONS_MAX: usize = 1_024;
 /// The most connections that wait for an answer to whether they may be opened. Programs that open
 /// more at once try again.

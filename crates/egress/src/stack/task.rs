@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::connection::{Connection, Phase};
+use super::connection::{Buffers, Connection, Phase};
 use super::link::Link;
 use super::packet::{Ends, Incoming, PacketRefusal, RefusedPacket, parse};
 use super::reply::{self, Reply};
@@ -24,12 +24,18 @@ pub(super) const DNS_IN_FLIGHT: usize = 64;
 /// some two minutes.
 pub(super) const ADMIT_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How many connections of a sandbox have large buffers; those that come when there are as many have
+/// small ones. All the buffers of a sandbox are 82 MB at most: 32 times 524,160 bytes and 992 times
+/// 65,520.
+const LARGE_MAX: usize = 32;
+
 /// The task's state.
 pub(super) struct Stack {
     link: Arc<Link>,
     table: Arc<Table>,
     services: Arc<dyn Services>,
     questions: Arc<Semaphore>,
+    large: Arc<Semaphore>,
     /// What was begun for the guest: connections and questions. As many as the table and the
     /// semaphore let be, and connections that have ended for the guest but not yet for who serves
     /// them.
@@ -39,7 +45,8 @@ pub(super) struct Stack {
 impl Stack {
     pub(super) fn new(link: Arc<Link>, table: Arc<Table>, services: Arc<dyn Services>) -> Self {
         let questions = Arc::new(Semaphore::new(DNS_IN_FLIGHT));
-        Self { link, table, services, questions, tasks: JoinSet::new() }
+        let large = Arc::new(Semaphore::new(LARGE_MAX));
+        Self { link, table, services, questions, large, tasks: JoinSet::new() }
     }
 
     /// Runs until the link ends or it is told to.
@@ -119,6 +126,7 @@ impl Stack {
                     syn: syn.to_vec(),
                     link: Arc::clone(&self.link),
                     services: Arc::clone(&self.services),
+                    large: Arc::clone(&self.large),
                 };
                 self.tasks.spawn(opening.run());
                 return;
@@ -152,11 +160,12 @@ struct Opening {
     syn: Vec<u8>,
     link: Arc<Link>,
     services: Arc<dyn Services>,
+    large: Arc<Semaphore>,
 }
 
 impl Opening {
     async fn run(self) {
-        let Self { claim, syn, link, services } = self;
+        let Self { claim, syn, link, services, large } = self;
         let ends = claim.ends();
         let admitted = tokio::time::timeout(ADMIT_PATIENCE, services.admit(ends.to)).await;
         drop(services);
@@ -167,7 +176,11 @@ impl Opening {
             }
             return;
         };
-        let Some(connection) = Connection::new(link, ends).map(Arc::new) else { return };
+        // Held until nobody has the connection's buffers any more.
+        let large = large.try_acquire_owned().ok();
+        let buffers = if large.is_some() { Buffers::Large } else { Buffers::Small };
+        let connection = Connection::new(link, ends, buffers).map(Arc::new);
+        let Some(connection) = connection else { return };
         if !claim.open(Arc::clone(&connection)) {
             return;
         }
@@ -181,5 +194,6 @@ impl Opening {
         drop(claim);
         // A panic of who serves it ends this connection and nothing else.
         let _ended = served.await;
+        drop(large);
     }
 }
