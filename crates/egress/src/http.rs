@@ -62,6 +62,12 @@ const RESETS_MAX: usize = 64;
 /// How much is buffered per HTTP/2 stream towards the guest.
 const SEND_BUFFER: usize = 64 * 1024;
 
+/// How much of one request may be on its way over HTTP/2 without having been taken: the guest is
+/// near, so little is enough.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// The same of all requests on a connection.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
 /// An HTTP/2 connection without requests for so long is closed.
 const IDLE_DEADLINE: Duration = Duration::from_secs(300);
 
@@ -158,6 +164,8 @@ where
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_MAX as u32)
         .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_pending_accept_reset_streams(RESETS_MAX)
         .max_local_error_reset_streams(RESETS_MAX)
         .serve_connection(TokioIo::new(stream), Serve(Arc::clone(&proxy)));

@@ -28,6 +28,12 @@ const READY_WAIT: Duration = Duration::from_millis(100);
 /// How much an HTTP/2 connection buffers per stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
+/// How much of one answer may be on its way over HTTP/2 without having been taken: 10 MB/s over
+/// 100 ms.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// The same of all answers on a connection, which bounds what a guest that does not read costs.
+const CONNECTION_WINDOW: u32 = 2 << 20;
+
 /// How much an HTTP/1 connection buffers: a head and some content.
 pub(super) const READ_BUFFER: usize = 2 * HEAD_MAX;
 
@@ -137,6 +143,8 @@ impl Pool {
                 .timer(TokioTimer::new())
                 .max_header_list_size(HEAD_MAX as u32)
                 .max_send_buf_size(SEND_BUFFER)
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
                 .handshake(io)
                 .await
                 .map_err(failed)?;

@@ -6,42 +6,44 @@
 //!                                                    guest ◀─ redacted ◀─ answer ◀───┘
 //! ```
 
+mod failure;
+mod incoming;
+mod outgoing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use courier_types::egress::Credential;
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
+use http::header::{EXPECT, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
-use super::body::{Answer, Content, Ending, ProxyBody, Request as RequestBody, Rewriting};
-use super::decode::Decoder;
+use self::failure::{Failure, misplaced_token, refused_by_broker};
+use self::outgoing::{Outgoing, check_fields, content_of, may_be_repeated, repeatable};
+use super::body::{Ending, ProxyBody, Request as RequestBody};
 use super::exchange::{Asking, Exchange};
 use super::fields;
 use super::guard::Host;
 use super::live::{Asked, Live};
 use super::origin::Origin;
-use super::outside::{ConnectError, Outside};
-use super::pool::{Freshness, Lease, Pool};
+use super::outside::Outside;
+use super::pool::{Lease, Pool};
 use super::refusal::Refusal;
 use super::target::Target;
 use super::turn::Turn;
 use super::websocket::{self, Tunnel, Tunnels};
-use crate::broker::{Applied, Broker, BrokerError, Redactor};
+use crate::broker::{Applied, Broker, Redactor};
 use crate::policy::Scheme;
 use crate::tls::Alpn;
 
 /// From the last byte of a request to the head of its answer: what common proxies give a request
 /// that takes long, and more.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(300);
-
-/// Says where else the same is served, which would be over QUIC.
-const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
 
 /// The proxy of one guest connection.
 pub(super) struct Proxy {
@@ -116,7 +118,7 @@ impl Proxy {
 
     /// Decides on a request. What is refused is written down here.
     fn judge(&self, mut request: Request<Incoming>) -> Result<Allowed, Refusal> {
-        let wants_upgrade = request.headers().contains_key(http::header::UPGRADE);
+        let wants_upgrade = request.headers().contains_key(UPGRADE);
         let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
         let (parts, body) = request.into_parts();
         let refuse = |refusal: Refusal| {
@@ -181,7 +183,7 @@ impl Proxy {
             (StatusCode::SWITCHING_PROTOCOLS, None) => {
                 Err(Refusal::answer("the server switched protocols unasked").into())
             }
-            (_, _) => Ok(answer(answered, is_head, exchange)?),
+            (_, _) => Ok(incoming::answer(answered, is_head, exchange)?),
         }
     }
 
@@ -259,7 +261,7 @@ impl Proxy {
         }
         let upstream = hyper::upgrade::on(&mut response);
         let (mut parts, _no_content) = response.into_parts();
-        clean(&mut parts.headers, redactor.as_ref());
+        incoming::clean(&mut parts.headers, redactor.as_ref());
         websocket::ask(&mut parts.headers);
         let redactor = redactor.map(Redactor::keeping_lengths);
         let connection = Box::new(lease.into_tunnel());
@@ -272,98 +274,6 @@ impl Proxy {
     }
 }
 
-/// Why there is no answer to pass on.
-enum Failure {
-    /// A fence refused.
-    Refused(Refusal),
-    /// The outside failed.
-    Upstream(String),
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<ConnectError> for Failure {
-    fn from(error: ConnectError) -> Self {
-        match error.refusal {
-            Some(refusal) => Self::Refused(Refusal {
-                status: StatusCode::BAD_GATEWAY,
-                why: refusal.why,
-                fence: fence(&refusal.fence),
-            }),
-            None => Self::Upstream(error.text),
-        }
-    }
-}
-
-/// The fence's name as a constant.
-fn fence(name: &str) -> &'static str {
-    ["address", "upstream_tls", "limit", "budget"]
-        .into_iter()
-        .find(|known| *known == name)
-        .unwrap_or("policy")
-}
-
-fn misplaced_token() -> Refusal {
-    let why = "it carries a token that is not for this host, method and path";
-    Refusal::new(StatusCode::FORBIDDEN, "token", why)
-}
-
-fn refused_by_broker(error: &BrokerError) -> Refusal {
-    let (status, fence) = match error {
-        BrokerError::TokenMisplaced | BrokerError::TooManyTokens | BrokerError::Token(_) => {
-            (StatusCode::FORBIDDEN, "token")
-        }
-        BrokerError::Secret { .. }
-        | BrokerError::Value { .. }
-        | BrokerError::Header { .. }
-        | BrokerError::Redactor(_) => (StatusCode::BAD_GATEWAY, "credential"),
-    };
-    Refusal::new(status, fence, error.to_string())
-}
-
-/// What the guard checks on HTTP/1 and HTTP/2 has to be checked for too.
-fn check_fields(parts: &Parts) -> Result<(), Refusal> {
-    let expects = parts.headers.get_all(EXPECT).iter();
-    if expects.into_iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        let why = "only Expect: 100-continue is understood";
-        return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "protocol", why));
-    }
-    if parts.version < Version::HTTP_2 {
-        return Ok(());
-    }
-    let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
-    let (length, second) = (lengths.next(), lengths.next());
-    let is_number = |value: &HeaderValue| {
-        let bytes = value.as_bytes();
-        !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit)
-    };
-    if second.is_some() || length.is_some_and(|length| !is_number(length)) {
-        return Err(Refusal::malformed("there is not exactly one decimal Content-Length"));
-    }
-    let has_content = length.is_some_and(|length| length.as_bytes().iter().any(|&b| b != b'0'));
-    if has_content && content_of(parts) == Content::Forbidden {
-        return Err(Refusal::malformed("a GET, HEAD or TRACE request has content"));
-    }
-    let refused = [TRANSFER_ENCODING, http::header::UPGRADE, http::header::CONNECTION];
-    if refused.iter().any(|name| parts.headers.contains_key(name)) {
-        return Err(Refusal::malformed("the request has fields that HTTP/2 does not know"));
-    }
-    Ok(())
-}
-
-/// Servers do not expect content of these (RFC 9110, sections 9.3.1, 9.3.2 and 9.3.8), and one that
-/// does not read it takes it for the next request.
-fn content_of(parts: &Parts) -> Content {
-    match parts.method {
-        Method::GET | Method::HEAD | Method::TRACE => Content::Forbidden,
-        _ => Content::Allowed,
-    }
-}
-
 /// Ends when the answer's head is late.
 async fn too_late(exchange: &Exchange) {
     loop {
@@ -373,111 +283,5 @@ async fn too_late(exchange: &Exchange) {
         if exchange.sent_at() + ANSWER_DEADLINE <= Instant::now() {
             return;
         }
-    }
-}
-
-/// Where a request is sent.
-struct Outgoing<'a> {
-    origin: &'a Origin,
-    host: &'a Host,
-    sent: PathAndQuery,
-    takes_trailers: bool,
-}
-
-impl Outgoing<'_> {
-    /// Writes the host and the target that were judged into the head, in the way of the connection.
-    fn address(&self, parts: &mut Parts, lease: &Lease) -> Result<(), Refusal> {
-        let authority = self.origin.authority(self.host);
-        let mut uri = http::uri::Parts::default();
-        uri.path_and_query = Some(self.sent.clone());
-        parts.headers.remove(HOST);
-        if lease.speaks_http2() {
-            uri.scheme = self.origin.scheme_text().parse().ok();
-            uri.authority = authority.parse().ok();
-            parts.version = Version::HTTP_2;
-            if self.takes_trailers {
-                parts.headers.insert(TE, HeaderValue::from_static("trailers"));
-            }
-        } else {
-            parts.version = Version::HTTP_11;
-            fields::join_cookies(&mut parts.headers);
-            let value = HeaderValue::from_str(&authority);
-            let value = value.map_err(|_never| Refusal::malformed("the host is none"))?;
-            parts.headers.insert(HOST, value);
-        }
-        let uri = Uri::from_parts(uri);
-        parts.uri = uri.map_err(|_never| Refusal::malformed("the target is none"))?;
-        Ok(())
-    }
-}
-
-/// True for a request without content that changes nothing (RFC 9110, section 9.2.1).
-fn may_be_repeated(parts: &Parts, body: &ProxyBody) -> bool {
-    matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS)
-        && body.is_end_stream()
-        && !parts.headers.contains_key(http::header::UPGRADE)
-}
-
-/// The request again, where it did not go out or can go out twice.
-fn repeatable(
-    lease: &Lease,
-    mut error: hyper::client::conn::TrySendError<Request<ProxyBody>>,
-    replay: Option<Parts>,
-) -> Result<Option<(Parts, ProxyBody)>, Failure> {
-    if lease.freshness() == Freshness::New {
-        return Ok(None);
-    }
-    if let Some(unsent) = error.take_message() {
-        return Ok(Some(unsent.into_parts()));
-    }
-    let empty = || Empty::new().map_err(|never| match never {}).boxed_unsync();
-    Ok(replay.map(|parts| (parts, empty())))
-}
-
-/// The guest's answer.
-fn answer(
-    answered: Answered,
-    is_head: bool,
-    exchange: Arc<Exchange>,
-) -> Result<Response<ProxyBody>, Refusal> {
-    let Answered { response, lease, redactor } = answered;
-    let (mut parts, body) = response.into_parts();
-    check_coding(&parts.headers, redactor.is_some())?;
-    clean(&mut parts.headers, redactor.as_ref());
-    let has_content = !is_head && !body.is_end_stream();
-    let rewriting = match redactor {
-        Some(redactor) if has_content => {
-            let decoder = Decoder::of(&parts.headers);
-            let decoder = decoder.map_err(|error| Refusal::answer(error.to_string()))?;
-            if decoder.is_some() {
-                parts.headers.remove(http::header::CONTENT_ENCODING);
-            }
-            parts.headers.remove(CONTENT_LENGTH);
-            Some(Rewriting::new(decoder, redactor))
-        }
-        Some(_) | None => None,
-    };
-    let mut answer = Response::new(Answer::new(body, rewriting, exchange, lease).boxed_unsync());
-    *answer.status_mut() = parts.status;
-    *answer.headers_mut() = parts.headers;
-    Ok(answer)
-}
-
-/// A transfer coding that hides what is looked for.
-fn check_coding(headers: &HeaderMap, is_searched: bool) -> Result<(), Refusal> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if is_searched && !codings.all(is_plain) {
-        return Err(Refusal::answer("the server used a transfer coding that cannot be searched"));
-    }
-    Ok(())
-}
-
-/// Takes away what the guest must not have.
-fn clean(headers: &mut HeaderMap, redactor: Option<&Redactor>) {
-    fields::remove_hop_by_hop(headers);
-    headers.remove(ALT_SVC);
-    if let Some(redactor) = redactor {
-        redactor.headers(headers);
     }
 }

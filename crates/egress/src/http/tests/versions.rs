@@ -150,3 +150,21 @@ async fn a_cancelled_request_is_written_down_and_cancelled_upstream() {
     }
     timeout(SOON, gone.notified()).await.expect("the upstream's work ends");
 }
+
+#[tokio::test]
+async fn a_question_about_the_whole_server_passes_over_every_version() {
+    for is_http2 in [false, true] {
+        let answer = |request: Request<Incoming>| async move {
+            Response::new(full(format!("{} {}", request.method(), request.uri().path())))
+        };
+        let rig = if is_http2 {
+            Rig::answering_http2(ALLOW, answer)
+        } else {
+            Rig::answering(ALLOW, answer)
+        };
+        let rig = Arc::new(rig);
+        let mut client = rig.client().await;
+        let response = client.send_request(request("OPTIONS", "*").body(full("")).unwrap()).await;
+        assert_eq!(read(response.unwrap()).await, (StatusCode::OK, "OPTIONS *".to_owned()));
+    }
+}
