@@ -17,6 +17,7 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber, date_time_ymd,
 };
 use ring::hkdf;
+use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -51,6 +52,9 @@ pub enum CaError {
     /// The key could not be derived.
     #[error("the key of the sandbox's CA cannot be derived")]
     Key,
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes")]
+    Random,
     /// A certificate could not be made.
     #[error("a certificate of the sandbox's CA cannot be made")]
     Certificate(#[from] rcgen::Error),
@@ -140,6 +144,9 @@ impl SandboxCa {
             Subject::Address(address) => SanType::IpAddress((*address).into()),
         };
         params.subject_alt_names = vec![san];
+        // Left alone it would be made of the key, which all leaves share; clients refuse two
+        // certificates of one issuer with one number.
+        params.serial_number = Some(random_serial()?);
         let epoch = date_time_ymd(1970, 1, 1);
         let begins = now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(LEAF_BEFORE);
         params.not_before = epoch + begins;
@@ -185,14 +192,24 @@ fn derived_key(seed: &[u8; 32], sandbox: &SandboxId) -> Result<KeyPair, CaError>
     Ok(KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256)?)
 }
 
+/// Makes a serial number of bytes: positive, without a leading zero byte (RFC 5280, section
+/// 4.1.2.2).
+fn serial_of(bytes: &mut [u8; SERIAL]) -> SerialNumber {
+    let [first, ..] = bytes;
+    *first = *first & 0x3f | 0x40;
+    SerialNumber::from_slice(bytes)
+}
+
+fn random_serial() -> Result<SerialNumber, CaError> {
+    let mut bytes = [0; SERIAL];
+    SystemRandom::new().fill(&mut bytes).ok().ok_or(CaError::Random)?;
+    Ok(serial_of(&mut bytes))
+}
+
 fn ca_params(seed: &[u8; 32], sandbox: &SandboxId) -> Result<CertificateParams, CaError> {
     let mut serial = derive::<SERIAL>(seed, &[b"serial", sandbox.as_str().as_bytes()])?;
-    // A serial number is positive and has no leading zero byte (RFC 5280, section 4.1.2.2).
-    if let Some(first) = serial.first_mut() {
-        *first = *first & 0x3f | 0x40;
-    }
     let mut params = CertificateParams::default();
-    params.serial_number = Some(SerialNumber::from_slice(serial.as_slice()));
+    params.serial_number = Some(serial_of(&mut serial));
     // Fixed, so that a later derivation says the same; the CA is of no use without the node, so an
     // earlier end would protect nobody.
     params.not_before = date_time_ymd(2020, 1, 1);

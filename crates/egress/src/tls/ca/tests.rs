@@ -16,6 +16,14 @@ fn subject(name: &str) -> Subject {
     Subject::Host(name.parse().unwrap())
 }
 
+/// The serial number of the leaf that a handshake gave: the first INTEGER of its body after the
+/// version (RFC 5280, section 4.1).
+fn serial(leaf: &CertificateDer<'_>) -> Vec<u8> {
+    let version = [0xa0, 3, 2, 1, 2, 2, u8::try_from(SERIAL).unwrap()];
+    let at = leaf.windows(version.len()).position(|window| window == version).unwrap();
+    leaf[at + version.len()..][..SERIAL].to_vec()
+}
+
 /// Shakes hands with a client that trusts `pem` and wants `name`.
 fn shake(ca: &SandboxCa, subject: &Subject, pem: &str, name: &str) -> Result<Vec<u8>, String> {
     let mut roots = RootCertStore::empty();
@@ -29,13 +37,37 @@ fn shake(ca: &SandboxCa, subject: &Subject, pem: &str, name: &str) -> Result<Vec
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
     let mut server = ServerConnection::new(ca.server(subject).unwrap()).unwrap();
+    shake_to_the_end(&mut client, &mut server)?;
+    Ok(client.alpn_protocol().unwrap().to_vec())
+}
+
+/// The leaf that a client which trusts the CA is shown.
+fn leaf(ca: &SandboxCa, name: &str) -> CertificateDer<'static> {
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.certificate.clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let asked = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(Arc::new(config), asked).unwrap();
+    let mut server = ServerConnection::new(ca.server(&subject(name)).unwrap()).unwrap();
+    shake_to_the_end(&mut client, &mut server).unwrap();
+    client.peer_certificates().unwrap()[0].clone()
+}
+
+fn shake_to_the_end(
+    client: &mut ClientConnection,
+    server: &mut ServerConnection,
+) -> Result<(), String> {
     while client.is_handshaking() || server.is_handshaking() {
         pass(|to| client.write_tls(to), |from| server.read_tls(from));
         server.process_new_packets().map_err(|error| error.to_string())?;
         pass(|to| server.write_tls(to), |from| client.read_tls(from));
         client.process_new_packets().map_err(|error| error.to_string())?;
     }
-    Ok(client.alpn_protocol().unwrap().to_vec())
+    Ok(())
 }
 
 fn pass(
@@ -63,6 +95,13 @@ fn a_client_that_trusts_the_ca_takes_its_leaves() {
 fn a_leaf_is_good_for_its_own_name_only() {
     let ca = SandboxCa::derive(&SEED, &sandbox(1)).unwrap();
     assert!(shake(&ca, &subject("allowed.test"), ca.pem(), "other.test").is_err());
+}
+
+#[test]
+fn no_two_leaves_have_the_same_number() {
+    let ca = SandboxCa::derive(&SEED, &sandbox(1)).unwrap();
+    let serials = ["a.test", "b.test"].map(|name| serial(&leaf(&ca, name)));
+    assert_ne!(serials[0], serials[1]);
 }
 
 #[test]
