@@ -12,6 +12,7 @@ mod metrics;
 mod network;
 mod sandbox;
 mod sandbox_request;
+mod secret;
 mod template;
 mod template_ref;
 
@@ -20,13 +21,16 @@ pub use error::ErrorBody;
 pub use logs::{LogEntry, LogLevel, LogLine, SandboxLogs, SandboxLogsV2};
 pub use metadata::{MetadataFilter, MetadataFilterError};
 pub use metrics::{SandboxMetric, SandboxesWithMetrics};
-pub use network::NetworkConfig;
+pub use network::{
+    EgressProxy, EgressProxyTls, NetworkConfig, NetworkRule, NetworkTransform, NetworkUpdate,
+};
 pub use sandbox::{
     ListedSandbox, OnTimeout, Sandbox, SandboxDetail, SandboxLifecycle, SandboxState,
 };
 pub use sandbox_request::{
     AutoResume, ConnectSandbox, Iam, NewSandbox, RefreshRequest, TimeoutRequest, VolumeMount,
 };
+pub use secret::{NewSecret, Secret, SecretUpdate};
 pub use template::{Template, TemplateAlias};
 pub use template_ref::{TemplateRef, TemplateRefError};
 

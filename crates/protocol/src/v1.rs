@@ -3,11 +3,18 @@
 //! Every request body refuses unknown fields: a limit with a typing error in its name would
 //! otherwise be a limit that is not there. Units stand last in the names.
 
+mod egress;
+mod env;
 mod execution;
 mod info;
 mod limits;
 mod sandbox;
+#[cfg(feature = "openapi")]
+pub mod schema;
+mod secret;
 
+pub use egress::{Egress, FlowLine, FlowNotice, Proposal, Proxy, Tunnel, TunnelList};
+pub use env::{EnvSecret, EnvValue};
 pub use execution::{
     CollectedFile, EndedBy, ExecutionAnswer, ExecutionEvent, ExecutionRequest, Output, SourceFile,
     StreamName, Timings,
@@ -15,3 +22,4 @@ pub use execution::{
 pub use info::{Info, LimitRangeInfo};
 pub use limits::LimitsBody;
 pub use sandbox::{NewSandbox, Sandbox, SandboxList, SandboxPatch, SandboxState, UsageBody};
+pub use secret::{NewSecret, Secret, SecretList, SecretValuePut, TokenAnswer, TokenQuestion};

@@ -7,6 +7,8 @@ mod create;
 mod list;
 mod logs;
 mod metrics;
+pub(crate) mod network;
+mod secrets;
 mod single;
 mod templates;
 
@@ -27,7 +29,7 @@ const TIMEOUT_SECS_V1: i64 = 15;
 
 /// Every route that wants a key.
 pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
-    absent::add(sandboxes().merge(samples_and_logs()).merge(templates()))
+    absent::add(sandboxes().merge(samples_and_logs()).merge(templates()).merge(secrets()))
 }
 
 fn sandboxes() -> OpenApiRouter<Arc<App>> {
@@ -39,6 +41,7 @@ fn sandboxes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(single::detail, single::kill))
         .routes(routes!(single::set_timeout))
         .routes(routes!(single::refresh))
+        .routes(routes!(network::update))
 }
 
 fn samples_and_logs() -> OpenApiRouter<Arc<App>> {
@@ -55,4 +58,12 @@ fn templates() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(templates::list_v2))
         .routes(routes!(templates::alias))
         .routes(routes!(templates::detail))
+}
+
+fn secrets() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(secrets::create, secrets::list)).routes(routes!(
+        secrets::detail,
+        secrets::update,
+        secrets::delete
+    ))
 }

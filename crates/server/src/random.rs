@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use courier_types::egress::GuestToken;
 use courier_types::{AccessToken, ApiKeyId, ProjectId, SandboxId, SecretId};
 
 /// Random bytes of an access token: 256 bits.
@@ -43,6 +44,10 @@ pub(crate) fn nonce() -> [u8; 12] {
 
 pub(crate) fn secret_id() -> SecretId {
     SecretId::from_random(rand::random())
+}
+
+pub(crate) fn guest_token() -> GuestToken {
+    GuestToken::from_random(rand::random())
 }
 
 /// In hexadecimal, lower case.

@@ -1,8 +1,11 @@
 //! Our own API.
 
+mod egress;
 mod executions;
+mod flows;
 mod info;
 mod sandboxes;
+mod secrets;
 
 use std::sync::Arc;
 
@@ -10,6 +13,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+
+/// The media type of a stream of events.
+const NDJSON: &str = "application/x-ndjson";
 
 /// The template when nobody names one.
 const DEFAULT_TEMPLATE: &str = "base";
@@ -20,6 +26,24 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(info::info))
         .routes(routes!(sandboxes::create, sandboxes::list))
         .routes(routes!(sandboxes::detail, sandboxes::patch, sandboxes::kill))
+        .merge(egress_routes())
+        .merge(secrets_routes())
+}
+
+fn egress_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(egress::detail, egress::put))
+        .routes(routes!(egress::explain))
+        .routes(routes!(egress::proposal))
+        .routes(routes!(egress::tunnels))
+        .routes(routes!(flows::flows))
+}
+
+fn secrets_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(secrets::create, secrets::list))
+        .routes(routes!(secrets::detail, secrets::update, secrets::delete))
+        .routes(routes!(secrets::introspect))
 }
 
 /// Routes that want a key and bound their own time.

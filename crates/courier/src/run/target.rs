@@ -230,6 +230,7 @@ async fn create_by(api: &Api, wanted: &Wanted) -> anyhow::Result<Place> {
         limits: wanted.limits.into(),
         timeout_ms: Some(DurationMs::from(wanted.lifetime()).0),
         env: BTreeMap::new(),
+        egress: None,
         metadata: [("courier.command".to_owned(), "run".to_owned())].into(),
         isolation: None,
     };

@@ -38,7 +38,8 @@ pub(crate) async fn run(args: Args, api: &Api) -> anyhow::Result<ExitCode> {
         template: Some(args.template),
         limits: args.limits.body()?,
         timeout_ms: Some(DurationMs::from(args.timeout).0),
-        env: pairs::map(args.env),
+        env: args.env.into_iter().map(|(name, text)| (name, text.into())).collect(),
+        egress: None,
         metadata: pairs::map(args.metadata),
         isolation: None,
     };

@@ -74,7 +74,7 @@ impl Cursor {
 }
 
 fn is_id(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+    !text.is_empty() && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
 }
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod tests {
         #[test]
         fn a_cursor_survives_its_own_token(
             micros in 0_i64..253_402_000_000_000_000,
-            id in "[a-z0-9]{1,21}",
+            id in "(sec_)?[a-z0-9]{1,21}",
             asc: bool,
         ) {
             let order = if asc { Order::Asc } else { Order::Desc };

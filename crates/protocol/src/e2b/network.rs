@@ -1,72 +1,124 @@
-//! The network part of a create request. This version gives a sandbox no network, so all that
-//! matters is whether a request asks for some.
+//! The network of a sandbox, as requests ask for it and answers show it.
+
+use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-/// `network` of a create request.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// `network` of a create request, and of a sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkConfig {
     /// False asks for a token on every port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_public_traffic: Option<bool>,
-    /// What may be reached.
+    /// What may be reached: IPv4 addresses and networks, names, `*.NAME`. Comes before `denyOut`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_out: Option<Vec<String>>,
-    /// What may not be reached.
+    /// What may not be reached: addresses and networks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deny_out: Option<Vec<String>>,
     /// A SOCKS5 proxy for what leaves.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub egress_proxy: Option<Value>,
-    /// The `Host` that servers inside see.
+    pub egress_proxy: Option<EgressProxy>,
+    /// The `Host` that servers inside see; `${PORT}` stands for the port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask_request_host: Option<String>,
     /// Ports inside that speak TLS themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub https_ports: Option<Vec<u16>>,
-    /// Resolvers to use.
+    /// Resolvers to use: IPv4 addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns_servers: Option<Vec<String>>,
-    /// Requests to change on their way.
+    /// Requests to change on their way, by name or `*.NAME`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rules: Option<Value>,
+    pub rules: Option<BTreeMap<String, Vec<NetworkRule>>>,
 }
 
-impl NetworkConfig {
-    /// The first field that asks for more than a sandbox without any network can give, by its name
-    /// on the wire. `denyOut` never does: nothing can be reached anyway.
-    #[must_use]
-    pub fn first_unmet(&self) -> Option<&'static str> {
-        let asks = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-        let set = |value: &Option<Value>| value.as_ref().is_some_and(is_set);
-        [
-            ("network.allowPublicTraffic", self.allow_public_traffic == Some(false)),
-            ("network.allowOut", asks(&self.allow_out)),
-            ("network.egressProxy", set(&self.egress_proxy)),
-            ("network.maskRequestHost", self.mask_request_host.is_some()),
-            (
-                "network.httpsPorts",
-                self.https_ports.as_ref().is_some_and(|ports| !ports.is_empty()),
-            ),
-            ("network.dnsServers", asks(&self.dns_servers)),
-            ("network.rules", set(&self.rules)),
-        ]
-        .into_iter()
-        .find_map(|(name, unmet)| unmet.then_some(name))
+/// Body of `PUT /sandboxes/{sandboxID}/network`: replaces all of it; what is absent is cleared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct NetworkUpdate {
+    /// As of [`NetworkConfig::allow_out`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_out: Option<Vec<String>>,
+    /// As of [`NetworkConfig::deny_out`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deny_out: Option<Vec<String>>,
+    /// As of [`NetworkConfig::egress_proxy`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress_proxy: Option<EgressProxy>,
+    /// As of [`NetworkConfig::dns_servers`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns_servers: Option<Vec<String>>,
+    /// As of [`NetworkConfig::rules`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<BTreeMap<String, Vec<NetworkRule>>>,
+    /// Whether the rest of the internet may be reached.
+    #[serde(rename = "allow_internet_access", skip_serializing_if = "Option::is_none")]
+    pub allow_internet_access: Option<bool>,
+}
+
+/// A SOCKS5 proxy.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct EgressProxy {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// User name (RFC 1929), at most 255 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Password (RFC 1929), at most 255 bytes; in no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(write_only))]
+    pub password: Option<String>,
+    /// TLS to the proxy itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<EgressProxyTls>,
+}
+
+impl fmt::Debug for EgressProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EgressProxy").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
-/// True unless the value is `null` or an empty object or list.
-fn is_set(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Object(map) => !map.is_empty(),
-        Value::Array(list) => !list.is_empty(),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
-    }
+/// TLS to an [`EgressProxy`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct EgressProxyTls {
+    /// Whether there is TLS; without it nothing else may be said.
+    pub enabled: bool,
+    /// The name that the proxy's certificate must have; absent: the host of the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// The only CA certificates that are trusted for it, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_cert: Option<String>,
+}
+
+/// What happens to requests to one name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct NetworkRule {
+    /// How they are changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transform: Option<NetworkTransform>,
+}
+
+/// How a request is changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct NetworkTransform {
+    /// Headers that it gets; `${e2b.secrets.NAME}` in a value stands for that secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<BTreeMap<String, String>>,
 }
 
 #[cfg(test)]
@@ -74,16 +126,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn denying_everything_asks_for_nothing_that_is_missing() {
-        let config: NetworkConfig =
-            serde_json::from_str(r#"{"denyOut":["0.0.0.0/0"],"allowOut":[],"rules":{}}"#).unwrap();
-        assert_eq!(config.first_unmet(), None);
-    }
-
-    #[test]
-    fn an_allow_list_is_named_as_unmet() {
-        let config: NetworkConfig =
-            serde_json::from_str(r#"{"allowOut":["example.org"]}"#).unwrap();
-        assert_eq!(config.first_unmet(), Some("network.allowOut"));
+    fn the_body_that_an_sdk_sends_is_read_and_its_unknown_fields_are_ignored() {
+        let body = r#"{"allowOut":["api.example.com"],"denyOut":["0.0.0.0/0"],"leaked":1,
+            "rules":{"api.example.com":[{"transform":{"headers":{"X-Key":"${e2b.secrets.k}"}}}]},
+            "egressProxy":{"address":"proxy.test:1080","password":"canary","tls":{"enabled":true}}}"#;
+        let config: NetworkConfig = serde_json::from_str(body).unwrap();
+        assert_eq!(config.allow_out.as_deref().unwrap(), ["api.example.com"]);
+        assert!(!format!("{config:?}").contains("canary"));
+        let empty: NetworkUpdate = serde_json::from_str("{}").unwrap();
+        assert_eq!(empty, NetworkUpdate::default());
     }
 }

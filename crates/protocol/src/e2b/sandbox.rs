@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::NetworkConfig;
+
 /// Answer of create and connect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -26,6 +28,10 @@ pub struct Sandbox {
     /// What the data plane wants in `X-Access-Token`; absent where it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envd_access_token: Option<String>,
+    /// What every port but the guest daemon's wants in `E2b-Traffic-Access-Token`; absent where
+    /// they are open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic_access_token: Option<String>,
     /// Where the data plane is; overrides the SDK's own domain.
     #[serde(default)]
     pub domain: Option<String>,
@@ -116,11 +122,15 @@ pub struct SandboxDetail {
     /// What the data plane wants in `X-Access-Token`; absent where it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envd_access_token: Option<String>,
-    /// Whether the internet can be reached: never, in this version.
-    pub allow_internet_access: bool,
+    /// What was asked for; `null` where nothing was.
+    #[serde(default)]
+    pub allow_internet_access: Option<bool>,
     /// Where the data plane is.
     #[serde(default)]
     pub domain: Option<String>,
+    /// The network as it was asked for over this API, without the proxy's password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkConfig>,
     /// What it does at its end.
     pub lifecycle: SandboxLifecycle,
 }

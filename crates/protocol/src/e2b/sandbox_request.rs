@@ -32,8 +32,8 @@ pub struct NewSandbox {
     /// Asks for a resume by traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_resume: Option<AutoResume>,
-    /// Whether the internet may be reached. This version has no network at all: both are accepted,
-    /// and `allowInternetAccess` of the sandbox says `false`.
+    /// Whether the rest of the internet may be reached, beyond what `network` says. Absent: what
+    /// the template or the server says, which is no unless the operator chose otherwise.
     #[serde(default, rename = "allow_internet_access", skip_serializing_if = "Option::is_none")]
     pub allow_internet_access: Option<bool>,
     /// The network configuration.
@@ -42,7 +42,8 @@ pub struct NewSandbox {
     /// What the client wants to find the sandbox by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BTreeMap<String, String>>,
-    /// Environment of every command inside.
+    /// Environment of every command inside. A value that is `${e2b.secrets.NAME}` and nothing else
+    /// becomes a short-lived token for that secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env_vars: Option<BTreeMap<String, String>>,
     /// Configuration of the MCP gateway; the SDK starts it itself, by a command.
@@ -63,17 +64,15 @@ impl NewSandbox {
     /// The first field that asks for what this version cannot give, by its name on the wire.
     #[must_use]
     pub fn first_unmet(&self) -> Option<&'static str> {
-        let plain = [
+        [
             ("autoPause", self.auto_pause == Some(true)),
             ("autoPauseMemory", self.auto_pause_memory == Some(false)),
             ("autoResume", self.auto_resume.as_ref().is_some_and(|resume| resume.enabled)),
             ("iam", self.iam.as_ref().is_some_and(|iam| !iam.tokens.is_empty())),
             ("volumeMounts", self.volume_mounts.as_ref().is_some_and(|list| !list.is_empty())),
-        ];
-        plain
-            .into_iter()
-            .find_map(|(name, unmet)| unmet.then_some(name))
-            .or_else(|| self.network.as_ref().and_then(NetworkConfig::first_unmet))
+        ]
+        .into_iter()
+        .find_map(|(name, unmet)| unmet.then_some(name))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use courier_types::egress::Policy;
 use courier_types::{EndReason, Isolation};
 use serde::{Deserialize, Serialize};
 
-use super::{LimitsBody, UsageBody};
+use super::{EnvValue, LimitsBody, UsageBody};
 
 /// Body of `POST /v1/executions`. The program is `code`, or the file of `files` that `entry` names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +37,12 @@ pub struct ExecutionRequest {
     pub collect: Vec<String>,
     /// Environment of the program.
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, EnvValue>,
+    /// What it may reach, at most what its template may; absent: what the template says, or the
+    /// server where that says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::schema::Policy>))]
+    pub egress: Option<Policy>,
     /// Name, `name:tag` or id of the template; `base` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use courier_types::egress::Policy;
 use courier_types::{EndReason, Isolation, ObservedState, Usage};
 use serde::{Deserialize, Serialize};
 
-use super::LimitsBody;
+use super::{EnvValue, LimitsBody};
 
 /// Body of `POST /v1/sandboxes`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = v1::NewSandbox))]
 #[serde(deny_unknown_fields)]
 pub struct NewSandbox {
     /// Name, `name:tag` or id of the template; `base` when absent.
@@ -23,7 +24,12 @@ pub struct NewSandbox {
     pub timeout_ms: Option<u64>,
     /// Environment of every command inside.
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, EnvValue>,
+    /// What it may reach, at most what its template may; absent: what the template says, or the
+    /// server where that says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::schema::Policy>))]
+    pub egress: Option<Policy>,
     /// What to find the sandbox by.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
@@ -44,7 +50,7 @@ pub struct SandboxPatch {
 
 /// States on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = v1::SandboxState))]
 #[serde(rename_all = "lowercase")]
 pub enum SandboxState {
     /// Being made; nothing has run.
@@ -101,7 +107,7 @@ impl From<Usage> for UsageBody {
 
 /// A sandbox, alive or ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = v1::Sandbox))]
 pub struct Sandbox {
     /// Its id.
     pub id: String,

@@ -18,7 +18,6 @@ const ABSENT: &[(HttpMethod, &str, &str)] = &[
     (HttpMethod::Post, "/sandboxes/{sandboxID}/resume", "resuming"),
     (HttpMethod::Post, "/sandboxes/{sandboxID}/fork", "forking"),
     (HttpMethod::Post, "/sandboxes/{sandboxID}/snapshots", "making snapshots"),
-    (HttpMethod::Put, "/sandboxes/{sandboxID}/network", "network access"),
     (HttpMethod::Get, "/snapshots", "listing snapshots"),
     (HttpMethod::Post, "/v3/templates", "building templates over the API"),
     (HttpMethod::Post, "/v2/templates", "building templates over the API"),
@@ -48,11 +47,6 @@ const ABSENT: &[(HttpMethod, &str, &str)] = &[
     (HttpMethod::Post, "/volumes", "volumes"),
     (HttpMethod::Get, "/volumes/{volumeID}", "volumes"),
     (HttpMethod::Delete, "/volumes/{volumeID}", "volumes"),
-    (HttpMethod::Get, "/secrets", "secrets"),
-    (HttpMethod::Post, "/secrets", "secrets"),
-    (HttpMethod::Get, "/secrets/{secretID}", "secrets"),
-    (HttpMethod::Post, "/secrets/{secretID}", "secrets"),
-    (HttpMethod::Delete, "/secrets/{secretID}", "secrets"),
     (HttpMethod::Get, "/teams", "teams"),
 ];
 

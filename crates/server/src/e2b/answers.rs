@@ -8,6 +8,8 @@ use courier_store::{SandboxRow, TemplateRow};
 use courier_types::{AccessToken, Limits};
 
 use crate::app::App;
+use crate::http::ApiError;
+use crate::sandboxes::{SealedSpec, SealedSpecError};
 
 /// Cores, rounded up: the wire has whole ones.
 pub(crate) const fn cpu_count(limits: Limits) -> u32 {
@@ -18,17 +20,28 @@ fn token(row: &SandboxRow) -> Option<String> {
     row.spec.access_token.as_ref().map(AccessToken::expose).map(str::to_owned)
 }
 
+/// What is sealed of a sandbox; nothing where it has ended meanwhile.
+async fn sealed(app: &App, row: &SandboxRow) -> Result<SealedSpec, ApiError> {
+    match SealedSpec::read(app, &row.project_id, &row.spec.id).await {
+        Ok(sealed) => Ok(sealed),
+        Err(SealedSpecError::Gone { .. }) => Ok(SealedSpec::default()),
+        Err(error) => Err(ApiError::internal(&error)),
+    }
+}
+
 /// The answer of create and connect.
-pub(crate) fn sandbox(app: &App, row: &SandboxRow) -> Sandbox {
-    Sandbox {
+pub(crate) async fn sandbox(app: &App, row: &SandboxRow) -> Result<Sandbox, ApiError> {
+    let traffic_token = sealed(app, row).await?.network.traffic_token;
+    Ok(Sandbox {
         template_id: row.template_id.to_string(),
         sandbox_id: row.spec.id.to_string(),
         client_id: CLIENT_ID.to_owned(),
         envd_version: envd::VERSION.to_owned(),
         alias: row.template_name.clone(),
         envd_access_token: token(row),
+        traffic_access_token: traffic_token.as_ref().map(AccessToken::expose).map(str::to_owned),
         domain: app.config.domain.clone(),
-    }
+    })
 }
 
 /// One of a list.
@@ -50,14 +63,16 @@ pub(crate) fn listed(row: &SandboxRow) -> ListedSandbox {
 }
 
 /// The whole of one.
-pub(crate) fn detail(app: &App, row: &SandboxRow) -> SandboxDetail {
-    SandboxDetail {
+pub(crate) async fn detail(app: &App, row: &SandboxRow) -> Result<SandboxDetail, ApiError> {
+    let asked = sealed(app, row).await?.asked;
+    Ok(SandboxDetail {
         listed: listed(row),
         envd_access_token: token(row),
-        allow_internet_access: false,
+        allow_internet_access: asked.internet,
         domain: app.config.domain.clone(),
+        network: asked.config,
         lifecycle: SandboxLifecycle::KILLED_AT_TIMEOUT,
-    }
+    })
 }
 
 /// One template.

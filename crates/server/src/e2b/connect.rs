@@ -66,5 +66,5 @@ async fn connect(
     let timeout = admit_timeout(app, seconds(timeout_secs)?)?;
     let row = find_usable(app, project, id).await?;
     move_deadline(app, &row, DeadlineChange::Extend(timeout)).await?;
-    Ok(Json(answers::sandbox(app, &row)))
+    Ok(Json(answers::sandbox(app, &row).await?))
 }

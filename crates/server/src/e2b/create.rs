@@ -5,20 +5,29 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use courier_protocol::e2b::{ErrorBody, NewSandbox, Sandbox};
+use courier_protocol::e2b::{ErrorBody, NetworkConfig, NewSandbox, Sandbox};
+use courier_protocol::v1::{EnvSecret, EnvValue};
+use courier_types::egress::NameError;
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
 
+use super::network::{PublicTraffic, Wanted};
 use super::{TIMEOUT_SECS, TIMEOUT_SECS_V1, answers};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::egress::TTL_SECS_MAX;
 use crate::http::{ApiError, JsonBody};
 use crate::random;
-use crate::sandboxes::{self, AdmissionError, CreateOrder, DataPlane, IdempotencyKey};
+use crate::sandboxes::{
+    self, AdmissionError, AskedNetwork, CreateOrder, DataPlane, IdempotencyKey,
+};
+
+/// How a secret is written in an environment.
+const SECRET: &str = "${e2b.secrets.";
 
 /// Make a sandbox and return when it can be used.
 ///
-/// The sandbox has no network in this version, whatever `allow_internet_access` says. With an
+/// It reaches nothing unless the request, the template or the operator says so. With an
 /// `Idempotency-Key` the same request gives the same sandbox for 24 hours.
 #[utoipa::path(
     post,
@@ -74,7 +83,7 @@ async fn create(
     order: CreateOrder,
 ) -> Result<(StatusCode, Json<Sandbox>), ApiError> {
     let row = sandboxes::create(app, order).await.map_err(|error| ApiError::from(&*error))?;
-    Ok((StatusCode::CREATED, Json(answers::sandbox(app, &row))))
+    Ok((StatusCode::CREATED, Json(answers::sandbox(app, &row).await?)))
 }
 
 async fn order(
@@ -87,10 +96,44 @@ async fn order(
         return Err(ApiError::not_in_this_version(&format!("what {field:?} asks for")));
     }
     let timeout = seconds(request.timeout.unwrap_or(default_timeout_secs))?;
-    let (env, metadata) = (request.env_vars, request.metadata);
-    Ok(CreateOrder::new(app, project, &request.template_id, timeout)
+    let wanted = Wanted::of_create(request.network, request.allow_internet_access)?;
+    let env = request.env_vars.unwrap_or_default().into_iter().map(env_value);
+    let env = env.collect::<Result<_, ApiError>>()?;
+    let order = CreateOrder::new(app, project, &request.template_id, timeout)
         .await?
-        .with_pairs(env.unwrap_or_default(), metadata.unwrap_or_default())?)
+        .with_egress(app, wanted.asked.clone())
+        .await?
+        .with_env(app, env)
+        .await?
+        .with_metadata(request.metadata.unwrap_or_default())?;
+    Ok(with_network(order, wanted))
+}
+
+/// Gives an order what else was asked of its network.
+fn with_network(mut order: CreateOrder, wanted: Wanted) -> CreateOrder {
+    let network = &mut order.sealed.network;
+    network.upstream_proxy = wanted.proxy;
+    network.dns_servers = wanted.dns_servers;
+    network.mask_request_host = wanted.mask_request_host;
+    network.https_ports = wanted.https_ports;
+    network.traffic_token = match wanted.public_traffic {
+        PublicTraffic::Guarded => Some(random::access_token()),
+        PublicTraffic::Open => None,
+    };
+    let config = Some(wanted.shown).filter(|shown| *shown != NetworkConfig::default());
+    order.sealed.asked = AskedNetwork { config, internet: wanted.internet };
+    order
+}
+
+/// A variable of the environment. What stands for a secret and nothing else becomes a token, which
+/// lives as long as any token may: it ends with its sandbox anyway, and this wire has no way to say.
+fn env_value((variable, text): (String, String)) -> Result<(String, EnvValue), ApiError> {
+    let name = text.strip_prefix(SECRET).and_then(|rest| rest.strip_suffix('}'));
+    let Some(name) = name else { return Ok((variable, EnvValue::Text(text))) };
+    let secret = name
+        .parse()
+        .map_err(|error: NameError| ApiError::bad_request(format!("envVars: {error}")))?;
+    Ok((variable, EnvValue::Secret(EnvSecret { secret, ttl_seconds: Some(TTL_SECS_MAX) })))
 }
 
 /// A span from the wire's seconds; zero and less is refused as zero is.

@@ -34,7 +34,7 @@ pub(crate) async fn detail(
     PathSegment(id): PathSegment,
 ) -> Result<Json<SandboxDetail>, ApiError> {
     let row = find_usable(&app, &project, &id).await?;
-    Ok(Json(answers::detail(&app, &row)))
+    Ok(Json(answers::detail(&app, &row).await?))
 }
 
 /// Kill a sandbox, whatever it is doing, and return when it is gone.

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use courier_protocol::e2b::{TemplateRef, TemplateRefError};
-use courier_protocol::v1::LimitsBody;
+use courier_protocol::v1::{EnvValue, LimitsBody};
 use courier_store::{NewGuestToken, ProjectRow, Purpose, StoreError, TemplateRow};
 use courier_types::{Isolation, LimitError, Limits};
 
 use super::SealedSpec;
 use crate::app::App;
+use crate::egress::{Asked, EgressError, EnvError, EnvOrder, Granted, grant, template_bound};
 use crate::http::ApiError;
 
 /// Most pairs of metadata, and of environment variables.
@@ -45,6 +46,10 @@ pub(crate) enum AdmissionError {
     #[error("an Idempotency-Key has 1 to {IDEMPOTENCY_KEY_MAX} characters of a-z, 0-9 and '-'")]
     IdempotencyKey,
     #[error(transparent)]
+    Env(#[from] EnvError),
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 
@@ -53,6 +58,8 @@ impl From<AdmissionError> for ApiError {
         match error {
             AdmissionError::UnknownTemplate { .. } => Self::not_found(error.to_string()),
             AdmissionError::Isolation { .. } => Self::conflict(error.to_string()),
+            AdmissionError::Env(error) => error.into(),
+            AdmissionError::Egress(error) => error.into(),
             AdmissionError::Store(error) => error.into(),
             AdmissionError::TemplateRef { .. }
             | AdmissionError::TimeoutZero
@@ -125,7 +132,8 @@ pub(crate) struct CreateOrder {
 }
 
 impl CreateOrder {
-    /// An order for a sandbox of a template, with the template's limits and nothing else.
+    /// An order for a sandbox of a template, with the template's limits and nothing else: nothing may
+    /// be reached until [`Self::with_egress`] says what.
     pub(crate) async fn new(
         app: &App,
         project: &ProjectRow,
@@ -163,16 +171,41 @@ impl CreateOrder {
         Ok(self)
     }
 
-    /// With this environment and metadata.
-    pub(crate) fn with_pairs(
+    /// With this environment over that of presets, and with the tokens in it.
+    pub(crate) async fn with_env(
         mut self,
-        env: BTreeMap<String, String>,
+        app: &App,
+        env: BTreeMap<String, EnvValue>,
+    ) -> Result<Self, AdmissionError> {
+        let order = EnvOrder::new(app, &self.project.id, env).await?;
+        check_env(&order.env)?;
+        self.sealed.env.extend(order.env);
+        self.tokens.extend(order.tokens);
+        Ok(self)
+    }
+
+    /// With this metadata.
+    pub(crate) fn with_metadata(
+        mut self,
         metadata: BTreeMap<String, String>,
     ) -> Result<Self, AdmissionError> {
-        check_env(&env)?;
         check_pairs("metadata", &metadata)?;
-        self.sealed.env.extend(env);
         self.metadata = metadata;
+        Ok(self)
+    }
+
+    /// With what may be reached, under the template's bound.
+    pub(crate) async fn with_egress(
+        mut self,
+        app: &App,
+        asked: Asked,
+    ) -> Result<Self, AdmissionError> {
+        let project = &self.project.id;
+        let bound = template_bound(app, project, self.template.egress.as_ref())?;
+        let Granted { layers, mut env, files } = grant(app, project, bound, asked).await?;
+        self.sealed.network.egress = layers;
+        env.append(&mut self.sealed.env);
+        (self.sealed.env, self.sealed.files) = (env, files);
         Ok(self)
     }
 

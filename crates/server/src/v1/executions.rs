@@ -23,12 +23,10 @@ use tokio_util::sync::CancellationToken;
 use self::output::{Events, Kept};
 use self::perform::perform;
 use self::plan::Plan;
+use super::NDJSON;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::http::{ApiError, LargeJsonBody, QueryParams};
-
-/// The media type of a stream of events.
-const NDJSON: &str = "application/x-ndjson";
 
 /// Query of `POST /v1/executions`.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::DEFAULT_TEMPLATE;
 use crate::app::App;
 use crate::auth::Caller;
+use crate::egress::Asked;
 use crate::http::{ApiError, JsonBody, PathSegment, QueryParams};
 use crate::sandboxes::{
     self, CreateOrder, DeadlineChange, admit_timeout, find_any, find_usable, move_deadline,
@@ -57,10 +58,15 @@ pub(crate) async fn create(
     let request = body.value;
     let template = request.template.as_deref().unwrap_or(DEFAULT_TEMPLATE);
     let timeout = Duration::from_millis(request.timeout_ms.unwrap_or(TIMEOUT_MS));
+    let asked = request.egress.map_or(Asked::Nothing, Asked::Whole);
     let order = CreateOrder::new(&app, &project, template, timeout)
         .await?
         .with_limits(request.limits)?
-        .with_pairs(request.env, request.metadata)?
+        .with_egress(&app, asked)
+        .await?
+        .with_env(&app, request.env)
+        .await?
+        .with_metadata(request.metadata)?
         .require_isolation(&app, request.isolation)?;
     let row = sandboxes::create(&app, order).await.map_err(|error| ApiError::from(&*error))?;
     Ok((StatusCode::CREATED, Json(whole(&app, &row))))
@@ -82,6 +88,21 @@ pub(crate) async fn list(
     Caller(project): Caller,
     QueryParams(query): QueryParams<PageQuery>,
 ) -> Result<Json<SandboxList>, ApiError> {
+    let (after, limit) = page_of(&query)?;
+    let order = PageOrder::Descending;
+    let mut rows = app.store.page_sandboxes(&project.id, order, after.as_ref(), limit + 1).await?;
+    let page = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = rows.len() > page;
+    rows.truncate(page);
+    let next_token = rows.last().filter(|_| more).map(|last| {
+        Cursor { at: last.created_at, id: last.spec.id.to_string() }.encode(Order::Desc)
+    });
+    let sandboxes = rows.iter().map(|row| without_token(&app, row)).collect();
+    Ok(Json(SandboxList { sandboxes, next_token }))
+}
+
+/// Which page is asked for: what comes before it, and how many items it has at most.
+pub(super) fn page_of(query: &PageQuery) -> Result<(Option<PagePosition>, u32), ApiError> {
     let limit = query.limit.unwrap_or(PAGE_MAX);
     if limit == 0 || limit > PAGE_MAX {
         return Err(ApiError::bad_request(format!("limit must be 1 to {PAGE_MAX}")));
@@ -93,16 +114,7 @@ pub(crate) async fn list(
         .transpose()
         .map_err(|error| ApiError::bad_request(error.to_string()))?
         .map(|cursor| PagePosition { created_at: cursor.at, id: cursor.id });
-    let order = PageOrder::Descending;
-    let mut rows = app.store.page_sandboxes(&project.id, order, after.as_ref(), limit + 1).await?;
-    let page = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = rows.len() > page;
-    rows.truncate(page);
-    let next_token = rows.last().filter(|_| more).map(|last| {
-        Cursor { at: last.created_at, id: last.spec.id.to_string() }.encode(Order::Desc)
-    });
-    let sandboxes = rows.iter().map(|row| without_token(&app, row)).collect();
-    Ok(Json(SandboxList { sandboxes, next_token }))
+    Ok((after, limit))
 }
 
 /// One sandbox, alive or ended, with what it uses now or used.

@@ -168,8 +168,6 @@ async fn what_would_be_silently_missing_is_refused_by_name() {
     for (field, value) in [
         ("autoPause", json!(true)),
         ("autoResume", json!({"enabled": true})),
-        ("network", json!({"allowOut": ["example.org"]})),
-        ("network", json!({"allowPublicTraffic": false})),
         ("volumeMounts", json!([{"name": "v", "path": "/v"}])),
         ("iam", json!({"tokens": {"a": {"audience": "b", "tokenType": "JWT-SVID"}}})),
     ] {
@@ -189,12 +187,10 @@ async fn endpoints_of_later_versions_say_so() {
         ("POST", format!("/sandboxes/{id}/pause")),
         ("POST", format!("/sandboxes/{id}/fork")),
         ("POST", format!("/sandboxes/{id}/snapshots")),
-        ("PUT", format!("/sandboxes/{id}/network")),
         ("GET", "/snapshots".to_owned()),
         ("POST", "/v3/templates".to_owned()),
         ("DELETE", "/templates/team%2Fsnap%3Adefault".to_owned()),
         ("GET", "/volumes".to_owned()),
-        ("GET", "/secrets".to_owned()),
         ("GET", "/teams".to_owned()),
     ] {
         let answer = world.call(method, &path, None).await.error(501, "not in this version");

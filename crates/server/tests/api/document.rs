@@ -61,3 +61,28 @@ fn only_health_and_the_document_are_open() {
     open.sort();
     assert_eq!(open, ["/health", "/openapi.json", "/v1/openapi.json"]);
 }
+
+/// Paths of `/v1` refer to our own bodies, and the others to E2B's, though some have one name.
+#[test]
+fn bodies_of_one_name_in_two_apis_are_two_schemas() {
+    let document = document();
+    let fields = |path: &str, method: &str| {
+        let body = &document["paths"][path][method]["requestBody"]["content"]["application/json"];
+        let name = body["schema"]["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+        document["components"]["schemas"][name]["properties"].clone()
+    };
+    for (path, own, foreign) in
+        [("/v1/sandboxes", "limits", "templateID"), ("/v2/sandboxes", "templateID", "limits")]
+    {
+        let fields = fields(path, "post");
+        assert!(fields[own].is_object() && fields[foreign].is_null(), "{path}: {fields}");
+    }
+    let answer = |path: &str, status: &str| {
+        let body = &document["paths"][path]["post"]["responses"][status];
+        let schema = &body["content"]["application/json"]["schema"];
+        let name = schema["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+        document["components"]["schemas"][name]["properties"].clone()
+    };
+    assert!(answer("/secrets", "201")["secretID"].is_object());
+    assert!(answer("/v1/secrets", "201")["id"].is_object());
+}

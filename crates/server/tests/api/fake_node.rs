@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use courier_protocol::envd::connect::{Codec, encode_end, encode_envelope};
+use courier_protocol::envd::connect::{Codec, decode, encode_end, encode_envelope};
 use courier_protocol::envd::process::{
-    DataEvent, EndEvent, ProcessEvent, StartEvent, StartResponse,
+    DataEvent, EndEvent, ProcessEvent, StartEvent, StartRequest, StartResponse,
 };
 use courier_protocol::node::{Body, Node, NodeError, NodeInfo, Report};
-use courier_types::egress::{ExplainRequest, ExplainStep, Explanation, FlowPage, NetworkSpec};
+use courier_types::egress::{
+    ExplainRequest, ExplainStep, Explanation, Flow, FlowPage, NetworkSpec,
+};
 use courier_types::{
     EndReason, Generation, Isolation, ObservedState, SandboxId, SandboxSpec, Timestamp, Usage,
 };
@@ -47,6 +49,14 @@ struct State {
     creates: Creates,
     program: Program,
     kills_fail: bool,
+    networks_fail: bool,
+    flows: Vec<Flow>,
+    /// What was created last.
+    created: Option<SandboxSpec>,
+    /// What was adopted.
+    adopted: BTreeMap<SandboxId, SandboxSpec>,
+    /// Environment of the last program.
+    started: BTreeMap<String, String>,
     written: BTreeMap<String, Vec<u8>>,
 }
 
@@ -65,6 +75,11 @@ impl FakeNode {
             creates: Creates::Work,
             program: Program::Exits,
             kills_fail: false,
+            networks_fail: false,
+            flows: Vec::new(),
+            created: None,
+            adopted: BTreeMap::new(),
+            started: BTreeMap::new(),
             written: BTreeMap::new(),
         };
         let (released, _) = watch::channel(false);
@@ -85,6 +100,32 @@ impl FakeNode {
 
     pub(crate) fn kills_fail(&self, fail: bool) {
         self.lock().kills_fail = fail;
+    }
+
+    pub(crate) fn last_created(&self) -> SandboxSpec {
+        self.lock().created.clone().expect("one was created")
+    }
+
+    pub(crate) fn adopted(&self, id: &str) -> SandboxSpec {
+        self.lock().adopted.get(&id.parse().unwrap()).expect("it was adopted").clone()
+    }
+
+    pub(crate) fn started_env(&self) -> BTreeMap<String, String> {
+        self.lock().started.clone()
+    }
+
+    pub(crate) fn networks_fail(&self, fail: bool) {
+        self.lock().networks_fail = fail;
+    }
+
+    /// What every sandbox's flow log holds.
+    pub(crate) fn flow(&self, flows: Vec<Flow>) {
+        self.lock().flows = flows;
+    }
+
+    /// The layers that are in force, as JSON.
+    pub(crate) fn layers(&self, id: &str) -> serde_json::Value {
+        serde_json::to_value(self.spec(id).network.egress).unwrap()
     }
 
     /// Lets the creates go on that wait.
@@ -184,6 +225,12 @@ pub(crate) fn usage() -> Usage {
     Usage { memory_bytes: 1, memory_peak_bytes: 2, cpu_micros: 3, disk_bytes: 4, oom_kills: 0 }
 }
 
+/// The environment of a program: behind the five bytes of the envelope.
+fn started_env(bytes: &[u8]) -> BTreeMap<String, String> {
+    let request: StartRequest = decode(Codec::Proto, &bytes[5..]).unwrap();
+    request.process.unwrap_or_default().envs
+}
+
 fn envelope(event: ProcessEvent) -> Bytes {
     encode_envelope(Codec::Proto, &StartResponse { event: Some(event) })
 }
@@ -219,12 +266,16 @@ impl Node for FakeNode {
             }
             Creates::Panic => panic!("a test asked for it"),
         }
-        self.lock().alive.insert(id, spec);
+        let mut state = self.lock();
+        state.created = Some(spec.clone());
+        state.alive.insert(id, spec);
         Ok(())
     }
 
     async fn adopt(&self, spec: SandboxSpec) -> Result<(), NodeError> {
-        if self.lock().alive.contains_key(&spec.id) {
+        let mut state = self.lock();
+        if state.alive.contains_key(&spec.id) {
+            state.adopted.insert(spec.id.clone(), spec);
             Ok(())
         } else {
             Err(NodeError::NotFound { id: spec.id })
@@ -276,6 +327,10 @@ impl Node for FakeNode {
     }
 
     async fn set_network(&self, id: &SandboxId, network: NetworkSpec) -> Result<(), NodeError> {
+        if self.lock().networks_fail {
+            let source = "a test asked for it".into();
+            return Err(NodeError::Network { id: id.clone(), source });
+        }
         match self.lock().alive.get_mut(id) {
             Some(spec) => {
                 spec.network = network;
@@ -288,14 +343,18 @@ impl Node for FakeNode {
     async fn flows(
         &self,
         id: &SandboxId,
-        _after: u64,
-        _limit: usize,
+        after: u64,
+        limit: usize,
         _wait: Duration,
     ) -> Result<FlowPage, NodeError> {
-        if !self.lock().alive.contains_key(id) {
+        let state = self.lock();
+        if !state.alive.contains_key(id) {
             return Err(NodeError::NotFound { id: id.clone() });
         }
-        Ok(FlowPage::default())
+        let oldest = state.flows.first().map_or(0, |flow| flow.seq);
+        let newer = state.flows.iter().filter(|flow| flow.seq > after);
+        let missed = oldest.saturating_sub(after + 1);
+        Ok(FlowPage { flows: newer.take(limit).cloned().collect(), missed })
     }
 
     async fn explain(
@@ -305,6 +364,10 @@ impl Node for FakeNode {
     ) -> Result<Explanation, NodeError> {
         if !self.lock().alive.contains_key(id) {
             return Err(NodeError::NotFound { id: id.clone() });
+        }
+        if request.host == "no name" {
+            let source = "it is no name".into();
+            return Err(NodeError::Network { id: id.clone(), source });
         }
         let step = ExplainStep {
             asked: request.host,
@@ -332,6 +395,8 @@ impl Node for FakeNode {
                 Ok(http::Response::new(full("[]")))
             }
             ("POST", "/process.Process/Start") => {
+                let bytes = body.collect().await.expect("our own body").to_bytes();
+                self.lock().started = started_env(&bytes);
                 let mut response = http::Response::new(self.program_events(id));
                 let proto = http::HeaderValue::from_static("application/connect+proto");
                 response.headers_mut().insert(http::header::CONTENT_TYPE, proto);

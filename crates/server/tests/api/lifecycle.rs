@@ -32,7 +32,7 @@ async fn a_created_sandbox_has_what_the_sdks_read() {
     let detail = world.get(&format!("/sandboxes/{id}-client")).await.ok(200).json();
     assert_eq!(detail["state"], "running");
     assert_eq!(detail["metadata"], json!({"a": "b c"}));
-    assert_eq!(detail["allowInternetAccess"], false);
+    assert_eq!(detail["allowInternetAccess"], true);
     assert_eq!(detail["lifecycle"], json!({"autoResume": false, "onTimeout": "kill"}));
     assert_eq!(detail["memoryMB"], 512);
     assert_eq!(detail["envdAccessToken"], made["envdAccessToken"]);

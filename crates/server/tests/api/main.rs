@@ -10,12 +10,16 @@
 mod auth;
 mod bad_input;
 mod document;
+mod egress;
 mod executions;
 mod fake_node;
 mod fake_parts;
 mod idempotency;
 mod lifecycle;
 mod lists;
+mod network;
 mod restart;
+mod secrets;
 mod sweep;
+mod tokens;
 mod world;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use courier_protocol::node::SharedNode;
-use courier_server::{Config, Parts, Server, Vault, ensure_default_project, issue_api_key};
+use courier_server::{
+    Config, Parts, Server, StoredSecrets, Vault, ensure_default_project, issue_api_key,
+};
 use courier_store::{NewTemplate, ProjectRow, Store};
 use courier_types::{Limits, ProjectId, TemplateId, Timestamp};
 use http::{HeaderMap, Request, StatusCode};
@@ -122,6 +124,52 @@ impl World {
         Self { folder, node, store, server, key }
     }
 
+    /// The server's word on secrets, as the node asks for it.
+    pub(crate) async fn secrets(&self) -> StoredSecrets {
+        let vault = Vault::open(&self.folder.path().join("vault.key"), &self.store).await.unwrap();
+        StoredSecrets::new(self.store.clone(), vault, Arc::new(FakePresets))
+    }
+
+    pub(crate) fn key_file(&self) -> std::path::PathBuf {
+        self.folder.path().join("vault.key")
+    }
+
+    /// Bytes of all files of the database.
+    pub(crate) fn database(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for entry in std::fs::read_dir(self.folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_name().unwrap().to_str().unwrap().starts_with("courier.db") {
+                bytes.extend(std::fs::read(path).unwrap());
+            }
+        }
+        bytes
+    }
+
+    /// Template `bounded`, whose sandboxes may reach only what the policy says.
+    pub(crate) async fn bounded(&self, policy: Value) {
+        let template = NewTemplate {
+            id: TemplateId::from_random([2; 20]),
+            project_id: None,
+            names: vec!["bounded".to_owned()],
+            build: "base-1".to_owned(),
+            build_id: "00000000-0000-4000-8000-000000000000".to_owned(),
+            limits: Limits::default(),
+            egress: Some(serde_json::from_value(policy).unwrap()),
+        };
+        self.store.register_template(&template, Timestamp::from_micros(2)).await.unwrap();
+    }
+
+    /// Makes a sandbox over E2B's API of that body; its id.
+    pub(crate) async fn made(&self, body: Value) -> String {
+        let answer = self.post("/v2/sandboxes", body).await.ok(201).json();
+        answer["sandboxID"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.call("PUT", path, Some(&body)).await
+    }
+
     /// A key of another project.
     pub(crate) async fn foreign_key(&self) -> String {
         let project = ProjectRow {
@@ -132,6 +180,11 @@ impl World {
         let project = self.store.ensure_project(&project).await.unwrap();
         let (_row, key) = issue_api_key(&self.store, &project, "other").await.unwrap();
         key.expose().to_owned()
+    }
+
+    /// The same server, seen with another project's key.
+    pub(crate) async fn of_another_project(self) -> Self {
+        Self { key: self.foreign_key().await, ..self }
     }
 
     /// A request with the right key; JSON where there is a body.

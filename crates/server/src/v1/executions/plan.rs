@@ -1,5 +1,6 @@
 //! A checked execution: everything that can be refused is refused here, before a sandbox is made.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -14,6 +15,7 @@ use courier_store::{ProjectRow, Purpose};
 
 use super::super::DEFAULT_TEMPLATE;
 use crate::app::App;
+use crate::egress::{Asked, EnvOrder};
 use crate::http::ApiError;
 use crate::sandboxes::{CreateOrder, admit_timeout, check_env};
 
@@ -47,20 +49,26 @@ impl Plan {
     pub(super) async fn new(
         app: &App,
         project: &ProjectRow,
-        request: ExecutionRequest,
+        mut request: ExecutionRequest,
     ) -> Result<Self, ApiError> {
-        check_env(&request.env)?;
         check_counts(&request)?;
         let asked = Duration::from_millis(request.timeout_ms.unwrap_or(TIMEOUT_MS));
         let timeout = admit_timeout(app, asked)?;
         let template = request.template.as_deref().unwrap_or(DEFAULT_TEMPLATE);
+        let asked = request.egress.take().map_or(Asked::Nothing, Asked::Whole);
+        let environment = EnvOrder::new(app, &project.id, std::mem::take(&mut request.env)).await?;
+        check_env(&environment.env)?;
         let mut order = CreateOrder::new(app, project, template, timeout)
+            .await?
+            .with_egress(app, asked)
             .await?
             .with_limits(request.limits)?
             .require_isolation(app, request.isolation)?;
+        order.tokens = environment.tokens;
         order.purpose = Purpose::Execution;
         order.timeout = timeout.saturating_add(MARGIN).saturating_add(app.config.create_timeout);
-        Ok(Self { order, spec: spec(request, timeout)? })
+        let spec = ExecutionSpec { env: environment.env, ..spec(request, timeout)? };
+        Ok(Self { order, spec })
     }
 }
 
@@ -105,7 +113,7 @@ fn spec(request: ExecutionRequest, timeout: Duration) -> Result<ExecutionSpec, A
         source,
         file_name,
         args: request.args,
-        env: request.env,
+        env: BTreeMap::new(),
         files_in: files.into_iter().map(file_in).collect(),
         files_out,
         stdin: request.stdin.map_or(Stdin::Empty, |text| Stdin::Body(full(text))),

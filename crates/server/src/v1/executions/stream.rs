@@ -11,7 +11,7 @@ use http::{HeaderValue, header};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::NDJSON;
+use super::super::NDJSON;
 use super::output::{Events, Kept};
 use super::perform::perform;
 use super::plan::Plan;

@@ -1,0 +1,17 @@
+//! What sandboxes may reach: from what is asked to the layers that are in force, and back to the
+//! secrets that they use.
+
+mod env;
+mod layers;
+mod replace;
+mod stored_secrets;
+
+pub(crate) use env::{EnvError, EnvOrder, TTL_SECS_MAX};
+pub(crate) use layers::{Asked, EgressError, Granted, Wish, grant, template_bound};
+pub(crate) use replace::{Change, replace};
+pub use stored_secrets::StoredSecrets;
+pub(crate) use stored_secrets::hash_of;
+
+/// What names of secrets begin with that presets bring along. Users' secrets and credentials cannot
+/// have such names, so that a mirror's password goes to its mirror only.
+pub(crate) const PRESET_PREFIX: &str = "preset.";
