@@ -20,10 +20,6 @@ const BUNDLES: [&str; 4] = [
     "etc/ssl/cert.pem",
 ];
 
-/// Where OpenSSL looks for a CA by its subject: `c_rehash` would give the link this name. It is the
-/// hash of the subject `CN = CodeCourier sandbox CA`.
-const HASH_LINK: &str = "etc/ssl/certs/f5fee1d3.0";
-
 /// Variables that name a bundle: OpenSSL (so Python, Ruby and PHP too), requests, curl, git, pip,
 /// cargo, the AWS tools. Those that read the system's own bundle anyway lose nothing by it.
 const BUNDLE_VARS: [&str; 7] = [
@@ -103,12 +99,6 @@ fn install(root: &Path, pem: &str) -> Result<&'static str, PrepareError> {
             first
         }
     };
-    let link = root.join(HASH_LINK);
-    if link.parent().is_some_and(Path::is_dir) && fs::symlink_metadata(&link).is_err() {
-        let target = format!("/{CA_FILE}");
-        std::os::unix::fs::symlink(target, &link)
-            .map_err(|source| PrepareError::Write { path: link, source })?;
-    }
     Ok(bundle)
 }
 
@@ -194,7 +184,6 @@ mod tests {
             let text = fs::read_to_string(&bundle).unwrap();
             assert_eq!(text, format!("SYSTEM\n\n{ca}"));
         }
-        assert!(fs::symlink_metadata(root.path().join(HASH_LINK)).unwrap().is_symlink());
     }
 
     #[test]
