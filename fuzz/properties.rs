@@ -15,6 +15,7 @@ use courier_protocol::envd::connect::{
 use courier_protocol::envd::filesystem::ListDirRequest;
 use courier_protocol::envd::process::StartRequest;
 use courier_protocol::envd::signature::{Grant, Operation, SignatureError, sign, verify};
+use courier_types::egress::{HostName, HostPattern, Layer, LayerSource, Layers, Policy};
 use courier_types::{AccessToken, Timestamp};
 
 /// The guest daemon's parsers; it is a binary, so its files are taken as they are.
@@ -52,7 +53,29 @@ mod tls {
     pub(crate) mod hello;
 }
 
+/// The policy's decision function; its crate brings all that enforces it.
+#[expect(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "it is public in its crate, which uses the rest"
+)]
+#[path = "../crates/egress/src"]
+mod egress {
+    pub(crate) mod policy;
+}
+
+/// What takes values out of answers, which its crate shows to nobody.
+#[cfg_attr(not(test), expect(dead_code, reason = "the broker uses the rest"))]
+#[path = "../crates/egress/src/broker"]
+mod broker {
+    pub(crate) mod redactor;
+}
+
+use broker::redactor::Redactor;
 use dns::message::{ADDRESSES_MAX, ANSWER_MAX, Asked, Kind, Reply, Unread};
+use egress::policy::path::canonical;
+use egress::policy::{Compiled, Question, Scheme, Verdict, covers};
 use guard::framing::{Framer, Progress};
 use guard::head::{HEAD_MAX, HEADERS_MAX, Origin};
 use guard::violation::Violation;
@@ -379,6 +402,93 @@ fn handshake(mut bytes: &[u8]) -> Vec<u8> {
         bytes = rest;
     }
     message
+}
+
+/// A policy that is accepted survives its own text, and whatever it decides is also covered: by
+/// itself, and by the one that allows everything.
+pub(crate) fn policies(data: &[u8]) {
+    let text = text(data);
+    let lines = || {
+        // Hardly any bytes are JSON, so each line is taken for a destination too.
+        let rules: Vec<_> = text.lines().map(|line| serde_json::json!({"allow": line})).collect();
+        serde_json::json!({ "rules": rules }).to_string()
+    };
+    for text in [text.clone(), lines()] {
+        let Ok(policy) = serde_json::from_str::<Policy>(&text) else { continue };
+        let again = serde_json::to_string(&policy).expect("a policy can be written");
+        assert_eq!(serde_json::from_str::<Policy>(&again).ok().as_ref(), Some(&policy));
+        assert_eq!(covers(&policy, &policy), Ok(()));
+        let bare = Policy { presets: Vec::new(), tunnels: Vec::new(), ..policy };
+        assert_eq!(covers(&Policy::internet(), &bare), Ok(()));
+        let layer = Layer { source: LayerSource::Sandbox, policy: bare };
+        if let Ok(compiled) = Compiled::new(&Layers(vec![layer])) {
+            questions(&compiled);
+        }
+    }
+}
+
+/// What a later question allows, an earlier one did not deny.
+fn questions(policy: &Compiled) {
+    for (host, port) in [("a.test", 443), ("b.a.test", 80), ("xn--a.test", 8443)] {
+        let host: HostName = host.parse().expect("a name");
+        let address = std::net::SocketAddrV4::new([8, 8, 8, 8].into(), port);
+        let names = std::slice::from_ref(&host);
+        let verdict = |question| policy.decide(&question).verdict;
+        let connection = verdict(Question::Connection { address, names });
+        let tls = verdict(Question::Tls { address, host: Some(&host) });
+        let (scheme, method, path) = (Scheme::Https, "GET", "/a");
+        let host = Some(&host);
+        let request = verdict(Question::Request { scheme, address, host, method, path });
+        assert!(request != Verdict::Allow || tls != Verdict::Deny);
+        assert!(tls == Verdict::Deny || connection != Verdict::Deny);
+    }
+}
+
+/// A host name that is accepted has one form, which nothing else could be taken for; so has a path.
+pub(crate) fn host_names(data: &[u8]) {
+    let text = text(data);
+    if let Ok(name) = text.parse::<HostName>() {
+        let form = name.as_str();
+        assert_eq!(form.parse().as_ref(), Ok(&name));
+        assert!(
+            form.len() <= 253 && !form.ends_with('.') && form.parse::<std::net::IpAddr>().is_err()
+        );
+        assert!(form.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.')));
+        assert!(HostPattern::Exact(name.clone()).matches(&name) && !name.is_below(&name));
+    }
+    if let Ok(pattern) = text.parse::<HostPattern>() {
+        assert_eq!(pattern.to_string().parse().as_ref(), Ok(&pattern));
+        assert!(pattern.covers(&pattern));
+    }
+    if let Ok(path) = canonical(&text) {
+        assert_eq!(canonical(&path).as_ref(), Ok(&path));
+        assert!(path.starts_with('/') && !path.contains("//") && !path.contains(['?', '#', '\\']));
+        assert!(path.split('/').all(|segment| segment != "." && segment != ".."));
+    }
+}
+
+/// A value is covered wherever it is in an answer, however that is cut, and lengths stay.
+pub(crate) fn redactions(data: &[u8]) {
+    let (piece, rest) = size(data);
+    let (length, rest) = size(rest);
+    let (value, answer) = rest.split_at(length.min(rest.len()));
+    let redacted = |piece: usize| {
+        let values = [zeroize::Zeroizing::new(value.to_vec())];
+        let redactor = Redactor::new(&values).expect("the value is short");
+        let mut redactor = redactor.keeping_lengths();
+        let mut out: Vec<u8> =
+            answer.chunks(piece).flat_map(|chunk| redactor.push(chunk)).collect();
+        out.extend(redactor.finish());
+        out
+    };
+    let out = redacted(piece);
+    assert_eq!(out, redacted(answer.len().max(1)));
+    assert_eq!(out.len(), answer.len());
+    for (at, window) in answer.windows(value.len().max(4)).enumerate() {
+        if window == value {
+            assert!(out.iter().skip(at).take(value.len()).all(|byte| *byte == b'*'));
+        }
+    }
 }
 
 /// The epoch that the host opens; any number is as good.

@@ -37,6 +37,11 @@ const KNOWN: &[&[u8]] = &[
     b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x01\x00\x01",
     b"\xff\x16\x03\x01\x00\x42\x01\x00\x00\x3e\x03\x03........ random bytes ..........\x00\x00\x02\x13\x01\x01\x00\x00\x13\x00\x00\x00\x0b\x00\x09\x00\x00\x06a.test\xfe\x0d\x00\x00",
     b"\x12\x34\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"{\"rules\":[{\"allow\":\"*.a.test\",\"ports\":[\"1-65535\"],\"protocols\":[\"tcp\"]},{\"deny\":\"8.0.0.0/8\"}]}",
+    b"a.test\n*.a.test\n8.8.8.8/31\ninternet\n0.0.0.0/0",
+    b"0x7f.1",
+    b"/%2e%2e/%252fa",
+    b"\x01\x04sk-01sk-01sk-01",
 ];
 
 /// Words that parsers stop at: random bytes alone would hardly ever form one.
@@ -72,6 +77,11 @@ const WORDS: &[&[u8]] = &[
     b"\x00\x00\x01\x00\x01",
     b"\x00\x00\x29\xff\xff\x00\x00\x80\x00\x00\x00",
     b"\xc0\x0c",
+    b"a.test\n",
+    b"*.a.test\n",
+    b"8.8.8.0/24\n",
+    b"internet\n",
+    b"sk-01",
 ];
 
 fn piece() -> impl Strategy<Value = Vec<u8>> {
@@ -140,4 +150,19 @@ fn http_requests_have_the_same_ends_to_two_parsers() {
 #[test]
 fn tls_hellos_are_the_same_in_any_records_and_read_in_full_or_not_at_all() {
     check(properties::tls_hellos);
+}
+
+#[test]
+fn policies_survive_their_own_text_and_cover_themselves() {
+    check(properties::policies);
+}
+
+#[test]
+fn host_names_and_paths_have_one_form() {
+    check(properties::host_names);
+}
+
+#[test]
+fn a_value_is_redacted_however_the_answer_is_cut() {
+    check(properties::redactions);
 }
