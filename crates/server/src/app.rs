@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use courier_protocol::node::{NodeInfo, Presets, SharedNode, TunnelNames};
 use courier_store::{SandboxRow, Store};
 use courier_types::SandboxId;
-use tokio::sync::{Notify, RwLock, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, RwLock, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,8 +36,9 @@ pub(crate) struct App {
     pub(crate) create_gate: RwLock<()>,
     /// Held from writing a deadline down to telling the node, so that the two agree.
     pub(crate) deadlines: tokio::sync::Mutex<()>,
-    /// Held from writing a network down to the node's having it in force, so that the two agree.
-    pub(crate) networks: tokio::sync::Mutex<()>,
+    /// Held from writing a sandbox's network down to the node's having it in force, so that the two
+    /// agree.
+    pub(crate) networks: SandboxLocks,
     /// Rings when a sandbox has ended.
     pub(crate) ends: Notify,
     /// Work that ends though its client has gone.
@@ -64,7 +65,7 @@ impl App {
             creates: Mutex::default(),
             create_gate: RwLock::default(),
             deadlines: tokio::sync::Mutex::default(),
-            networks: tokio::sync::Mutex::default(),
+            networks: SandboxLocks::default(),
             ends: Notify::new(),
             work: TaskTracker::new(),
             loops: TaskTracker::new(),
@@ -123,6 +124,29 @@ impl App {
     }
 }
 
+/// One lock per sandbox: a node that is slow with one of them keeps nobody else waiting. A lock is
+/// there while somebody holds it or waits for it.
+#[derive(Default)]
+pub(crate) struct SandboxLocks(Mutex<HashMap<SandboxId, Weak<tokio::sync::Mutex<()>>>>);
+
+impl SandboxLocks {
+    /// Waits for the lock of a sandbox.
+    pub(crate) async fn lock(&self, id: &SandboxId) -> OwnedMutexGuard<()> {
+        self.of(id).lock_owned().await
+    }
+
+    fn of(&self, id: &SandboxId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_id, lock| lock.strong_count() > 0);
+        if let Some(lock) = locks.get(id).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::default();
+        locks.insert(id.clone(), Arc::downgrade(&lock));
+        lock
+    }
+}
+
 /// A create that is under way.
 pub(crate) struct CreateUnderWay {
     app: Arc<App>,
@@ -140,5 +164,25 @@ impl CreateUnderWay {
 impl Drop for CreateUnderWay {
     fn drop(&mut self) {
         self.app.lock_creates().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lock_is_one_sandboxs_and_goes_with_its_last_holder() {
+        let locks = SandboxLocks::default();
+        let (a, b) = (SandboxId::from_random([1; 20]), SandboxId::from_random([2; 20]));
+        let held = locks.lock(&a).await;
+        let waiting = locks.of(&a);
+        assert!(waiting.try_lock().is_err(), "it is held");
+        let other = locks.lock(&b).await;
+        drop(held);
+        assert!(waiting.try_lock().is_ok(), "it is free");
+        drop((waiting, other));
+        drop(locks.lock(&a).await);
+        assert_eq!(locks.0.lock().unwrap().len(), 1, "only the last one is still known");
     }
 }

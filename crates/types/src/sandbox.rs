@@ -1,6 +1,7 @@
 //! What is asked of a sandbox, and what was seen of it: never one field.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +83,7 @@ pub struct GuestFile {
 }
 
 /// Everything that a node needs to make, adopt or guard one sandbox.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct SandboxSpec {
     /// Its id.
     pub id: SandboxId,
@@ -105,6 +106,21 @@ pub struct SandboxSpec {
     /// Files that are there before anything of the user's runs.
     #[serde(default)]
     pub files: Vec<GuestFile>,
+}
+
+impl fmt::Debug for SandboxSpec {
+    /// Without values of the environment, contents of files, and what is in the network: users put
+    /// secrets there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SandboxSpec")
+            .field("id", &self.id)
+            .field("build", &self.build)
+            .field("limits", &self.limits)
+            .field("deadline", &self.deadline)
+            .field("env", &self.env.keys())
+            .field("template", &self.template)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Resources that a sandbox has used, the isolation's own overhead included.

@@ -47,7 +47,7 @@ impl From<EnvError> for ApiError {
 }
 
 /// An environment, and what has to be written down for it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct EnvOrder {
     /// The environment as the sandbox gets it.
     pub(crate) env: BTreeMap<String, String>,

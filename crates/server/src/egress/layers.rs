@@ -218,7 +218,9 @@ async fn wished(app: &App, bound: Option<&Policy>, wish: Wish) -> Result<Policy,
     }
     let mut tunnels = Vec::new();
     if let Some(bound) = bound {
-        check_bound(bound, Policy { rules: rules.clone(), ..Policy::default() }).await?;
+        let asked = Policy { rules: rules.clone(), ..Policy::default() };
+        asked.check()?;
+        check_bound(bound, asked).await?;
         tunnels.clone_from(&bound.tunnels);
         if wish.internet.is_none() {
             rules.push(internet());

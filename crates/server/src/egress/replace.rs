@@ -101,7 +101,7 @@ async fn replace_to_the_end(
     change: Change,
 ) -> Result<NetworkSpec, ReplaceError> {
     let id = &row.spec.id;
-    let _one_at_a_time = app.networks.lock().await;
+    let _one_at_a_time = app.networks.lock(id).await;
     let old = SealedSpec::read(app, &row.project_id, id).await?;
     let new = changed(app, row, &old, change).await?;
     write(app, row, &new).await?;

@@ -2,6 +2,7 @@
 //! restarted server hands it to the node again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use courier_protocol::e2b::NetworkConfig;
 use courier_store::{Sealed, StoreError, StoredSpec};
@@ -27,7 +28,7 @@ pub(crate) enum SealedSpecError {
 }
 
 /// What is sealed.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SealedSpec {
     /// Environment of every command inside.
@@ -38,6 +39,12 @@ pub(crate) struct SealedSpec {
     pub(crate) files: Vec<GuestFile>,
     /// How its network was asked for on E2B's wire, where it was.
     pub(crate) asked: AskedNetwork,
+}
+
+impl fmt::Debug for SealedSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SealedSpec(…)")
+    }
 }
 
 /// A network as it was asked for on E2B's wire, whose answers show it again.

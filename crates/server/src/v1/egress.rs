@@ -54,7 +54,9 @@ pub(crate) async fn detail(
 /// Replace what a running sandbox may reach.
 ///
 /// The policy takes the place of the sandbox's own; the template's stays above it, and what that does
-/// not allow is refused. Connections that the new policy would not allow end within a second.
+/// not allow is refused. Connections that the new policy would not allow end within a second. Of
+/// presets, the rules and credentials count at once; their environment and files are only there from
+/// a create on.
 #[utoipa::path(
     put,
     path = "/v1/sandboxes/{id}/egress",
