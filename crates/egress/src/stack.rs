@@ -88,11 +88,17 @@ impl fmt::Debug for Admission {
 }
 
 /// A running stack. Dropping it aborts every connection and closes the link.
-#[derive(Debug)]
 pub(crate) struct StackHandle {
     table: Arc<Table>,
     tracker: TaskTracker,
     _end: DropGuard,
+}
+
+impl fmt::Debug for StackHandle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connections = self.connections();
+        formatter.debug_struct("StackHandle").field("connections", &connections).finish()
+    }
 }
 
 impl StackHandle {

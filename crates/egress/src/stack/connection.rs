@@ -81,7 +81,6 @@ struct Wait {
 
 /// A connection.
 pub(super) struct Connection {
-    ends: Ends,
     /// Where smoltcp's clock begins.
     epoch: Instant,
     changed: Notify,
@@ -115,7 +114,7 @@ enum Reader {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Connection").field("ends", &self.ends).finish_non_exhaustive()
+        formatter.debug_struct("Connection").finish_non_exhaustive()
     }
 }
 
@@ -148,12 +147,7 @@ impl Connection {
             phase: Phase::Opening,
             reader: Reader::Stream,
         };
-        Some(Self { ends, epoch, changed: Notify::new(), state: Mutex::new(state) })
-    }
-
-    /// Its two ends.
-    pub(super) fn ends(&self) -> Ends {
-        self.ends
+        Some(Self { epoch, changed: Notify::new(), state: Mutex::new(state) })
     }
 
     /// A lock that a panic left is taken all the same: what is behind it is at worst a connection

@@ -1,7 +1,6 @@
 //! A connection of the guest as a stream of bytes.
 
 use std::io;
-use std::net::SocketAddrV4;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,21 +25,6 @@ pub(crate) struct GuestStream {
 impl GuestStream {
     pub(super) fn new(connection: Arc<Connection>) -> Self {
         Self { connection }
-    }
-
-    /// The guest's end.
-    pub(crate) fn from(&self) -> SocketAddrV4 {
-        self.connection.ends().from
-    }
-
-    /// The end that the guest wants to reach.
-    pub(crate) fn to(&self) -> SocketAddrV4 {
-        self.connection.ends().to
-    }
-
-    /// Resets the connection: reads and writes fail from now on.
-    pub(crate) fn abort(&self) {
-        self.connection.abort();
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -39,8 +38,8 @@ pub(super) const GATED: u16 = 26;
 pub(super) struct Script {
     /// What was refused, in order.
     pub(super) refused: watch::Sender<Vec<RefusedPacket>>,
-    /// How often `admit` was asked.
-    pub(super) admitted: AtomicUsize,
+    /// What `admit` was asked for.
+    pub(super) admitted: Mutex<Vec<SocketAddrV4>>,
     /// Lets connections to [`GATED`] in, and answers to questions that begin with `g` out.
     pub(super) gate: watch::Sender<bool>,
     /// Questions that are being answered.
@@ -54,7 +53,7 @@ impl Default for Script {
         let (hand, handed) = mpsc::channel(16);
         Self {
             refused: watch::Sender::default(),
-            admitted: AtomicUsize::new(0),
+            admitted: Mutex::default(),
             gate: watch::Sender::new(false),
             questions: watch::Sender::new(0),
             hand,
@@ -80,8 +79,9 @@ impl Script {
         stream.expect("the sender is here")
     }
 
+    /// How often `admit` was asked.
     pub(super) fn asked(&self) -> usize {
-        self.admitted.load(Ordering::SeqCst)
+        self.admitted.lock().unwrap().len()
     }
 }
 
@@ -99,7 +99,7 @@ impl Services for Script {
     }
 
     fn admit(&self, to: SocketAddrV4) -> BoxFuture<'static, Admission> {
-        self.admitted.fetch_add(1, Ordering::SeqCst);
+        self.admitted.lock().unwrap().push(to);
         let hand = self.hand.clone();
         let mut gate = self.gate.subscribe();
         async move {
@@ -108,7 +108,7 @@ impl Services for Script {
                 GATED if gate.wait_for(|open| *open).await.is_err() => return Admission::Refuse,
                 _ => {}
             }
-            Admission::Accept(Box::new(move |stream| serve(stream, hand).boxed()))
+            Admission::Accept(Box::new(move |stream| serve(to.port(), stream, hand).boxed()))
         }
         .boxed()
     }
@@ -118,8 +118,8 @@ impl Services for Script {
     }
 }
 
-async fn serve(mut stream: GuestStream, hand: mpsc::Sender<GuestStream>) {
-    match stream.to().port() {
+async fn serve(port: u16, mut stream: GuestStream, hand: mpsc::Sender<GuestStream>) {
+    match port {
         SOURCE => {
             let zeros = vec![0; 65_536];
             while stream.write_all(&zeros).await.is_ok() {}
