@@ -1,18 +1,23 @@
 //! Puts driver, launcher and node together.
 
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use async_trait::async_trait;
 use courier_driver::launcher_process::{self, LauncherOptions};
 use courier_driver::{Driver, HostDriver, Linger};
 use courier_egress::{HostSide, Reach, Resolver, UpstreamTrust};
-use courier_node::{BuildDir, Capacity, LocalNode, NetworkConfig, NoSecrets, NodeConfig};
-use courier_protocol::node::SharedNode;
+use courier_node::{BuildDir, Capacity, LocalNode, NetworkConfig, NodeConfig};
+use courier_protocol::node::{NoPresets, Presets, Secrets, SecretsError, SharedNode};
+use courier_types::SandboxId;
+use courier_types::egress::{SecretName, SecretValue};
 
 use crate::config::Config;
-use crate::passwd;
+use crate::config::outside::OutsideArgs;
+use crate::{passwd, random};
 
 /// A launcher that we started ends after so long without clients and sandboxes.
 const LAUNCHER_IDLE_EXIT: Duration = Duration::from_secs(30);
@@ -20,6 +25,8 @@ const LAUNCHER_IDLE_EXIT: Duration = Duration::from_secs(30);
 const SERVER_OWNER: &str = "server";
 /// The images' extension.
 const IMAGE: &str = "erofs";
+/// Largest file of `--egress-ca`: several times what all CAs of a distribution take.
+const CA_FILE_MAX: u64 = 4 * 1024 * 1024;
 
 /// Makes sure that the launcher runs; returns its socket. Only root can start it.
 pub(crate) async fn launcher(config: &Config) -> anyhow::Result<PathBuf> {
@@ -35,37 +42,145 @@ pub(crate) async fn launcher(config: &Config) -> anyhow::Result<PathBuf> {
     Ok(launcher_process::ensure_running(&options).await?)
 }
 
-/// The node of a server: its sandboxes outlive it.
-pub(crate) async fn server_node(config: &Config, capacity: Capacity) -> anyhow::Result<LocalNode> {
-    node(config, (SERVER_OWNER, Linger::Stay), capacity).await
+/// What one node has that another has not.
+pub(crate) struct NodeParts {
+    /// How much it takes on.
+    pub(crate) capacity: Capacity,
+    /// What its sandboxes' networks are made of.
+    pub(crate) network: NetworkConfig,
 }
 
-/// A node whose sandboxes end with this process, however it ends.
+/// The node of a server: its sandboxes outlive it.
+pub(crate) async fn server_node(config: &Config, parts: NodeParts) -> anyhow::Result<LocalNode> {
+    node(config, (SERVER_OWNER, Linger::Stay), parts).await
+}
+
+/// A node whose sandboxes end with this process, however it ends. It has no secrets but those of
+/// presets; its sandboxes' CAs end with it.
 pub(crate) async fn passing_node(config: &Config) -> anyhow::Result<SharedNode> {
-    let mut random = [0; 8];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    let owner = format!("run{:016x}", u64::from_le_bytes(random));
-    Ok(Arc::new(node(config, (&owner, Linger::Go), Capacity::default()).await?))
+    let outside = OutsideArgs::of_environment()?;
+    passing_node_with(config, &outside, presets(&outside)).await
+}
+
+/// The same with presets that are known already.
+pub(crate) async fn passing_node_with(
+    config: &Config,
+    outside: &OutsideArgs,
+    presets: Arc<dyn Presets>,
+) -> anyhow::Result<SharedNode> {
+    let owner = format!("run{:016x}", u64::from_le_bytes(random::bytes()?));
+    let host = host_side(outside, random::bytes()?)?;
+    let network = NetworkConfig::new(host, Arc::new(PresetSecrets(presets)));
+    let parts = NodeParts { capacity: Capacity::default(), network };
+    Ok(Arc::new(node(config, (&owner, Linger::Go), parts).await?))
 }
 
 async fn node(
     config: &Config,
     (owner, linger): (&str, Linger),
-    capacity: Capacity,
+    NodeParts { capacity, network }: NodeParts,
 ) -> anyhow::Result<LocalNode> {
     let socket = launcher(config).await?;
     let driver = HostDriver::connect(socket, owner, linger).await?;
     let driver: Arc<dyn Driver> = Arc::new(driver);
     let builds = BuildDir::new(config.templates.clone(), IMAGE.to_owned());
-    Ok(LocalNode::new(driver, NodeConfig::new(Arc::new(builds), capacity, network()?)))
+    Ok(LocalNode::new(driver, NodeConfig::new(Arc::new(builds), capacity, network)))
 }
 
-/// What the sandboxes' networks are made of.
-fn network() -> anyhow::Result<NetworkConfig> {
-    let resolver = Resolver::system().context("the machine's DNS servers are not known")?;
-    let trust = UpstreamTrust::new(&[]).context("the machine's CA certificates cannot be used")?;
-    let mut seed = [0; 32];
-    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
-    let host = HostSide::new(resolver, Reach::new(Vec::new())?, trust, seed);
-    Ok(NetworkConfig::new(host, Arc::new(NoSecrets)))
+/// The presets that this machine offers.
+pub(crate) fn presets(_outside: &OutsideArgs) -> Arc<dyn Presets> {
+    Arc::new(NoPresets)
+}
+
+/// The host's side of all networks of a node: resolver, reach, trust, and the seed of the CAs.
+///
+/// # Errors
+/// One of them cannot be used; the error names the flag or the file.
+pub(crate) fn host_side(outside: &OutsideArgs, seed: [u8; 32]) -> anyhow::Result<HostSide> {
+    let resolver = match outside.egress_resolver.as_slice() {
+        [] => Resolver::system().context("name a DNS server with --egress-resolver")?,
+        servers => Resolver::with_servers(servers).context("--egress-resolver cannot be used")?,
+    };
+    let reach = Reach::new(outside.egress_permit.clone())
+        .context("--egress-permit opens what it must not")?;
+    let extra = outside.egress_ca.iter().map(|path| certificates(path));
+    let extra = extra.collect::<anyhow::Result<Vec<_>>>()?;
+    let files = outside.egress_ca.iter().map(|path| path.display().to_string());
+    let files: Vec<String> = files.collect();
+    let trust = UpstreamTrust::new(&extra).with_context(|| {
+        let files = if files.is_empty() { "none".to_owned() } else { files.join(", ") };
+        format!("the CA certificates cannot be used (files of --egress-ca: {files})")
+    })?;
+    Ok(HostSide::new(resolver, reach, trust, seed))
+}
+
+/// A file of `--egress-ca`.
+fn certificates(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        let file = std::fs::File::open(path)?;
+        let length = file.take(CA_FILE_MAX + 1).read_to_end(&mut text)?;
+        if u64::try_from(length).is_ok_and(|length| length > CA_FILE_MAX) {
+            return Err(std::io::Error::other("it is too large to be a file of certificates"));
+        }
+        Ok(text)
+    };
+    read().with_context(|| {
+        format!(
+            "--egress-ca {} cannot be read: may the user of the server read it?",
+            path.display()
+        )
+    })
+}
+
+/// The secrets that presets bring along, for a node without a server.
+struct PresetSecrets(Arc<dyn Presets>);
+
+#[async_trait]
+impl Secrets for PresetSecrets {
+    async fn secret(
+        &self,
+        _sandbox: &SandboxId,
+        name: &SecretName,
+    ) -> Result<SecretValue, SecretsError> {
+        self.0.secret(name).ok_or_else(|| SecretsError::NoSecret { name: name.clone() })
+    }
+
+    async fn token(
+        &self,
+        _sandbox: &SandboxId,
+        _token: &str,
+    ) -> Result<(SecretName, SecretValue), SecretsError> {
+        Err(SecretsError::NoToken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_used_is_told_by_its_flag_or_file() {
+        let of = |outside: OutsideArgs| format!("{:#}", host_side(&outside, [0; 32]).unwrap_err());
+        let none = OutsideArgs::default();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_owned();
+        let error = of(OutsideArgs { egress_ca: vec![path.clone()], ..none.clone() });
+        assert!(error.contains(path.to_str().unwrap()), "{error}");
+        let missing = OutsideArgs { egress_ca: vec!["/nonexistent/ca.pem".into()], ..none.clone() };
+        let error = of(missing);
+        assert!(error.contains("--egress-ca /nonexistent/ca.pem"), "{error}");
+        let loopback = vec!["127.0.0.0/8".parse().unwrap()];
+        let error = of(OutsideArgs { egress_permit: loopback, ..none.clone() });
+        assert!(error.contains("--egress-permit") && error.contains("127.0.0.0/8"), "{error}");
+        let resolver = "192.0.2.1:53".parse().unwrap();
+        let error = of(OutsideArgs { egress_resolver: vec![resolver; 99], ..none });
+        assert!(error.contains("--egress-resolver") && error.contains("99"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_has_no_end_is_not_read_to_it() {
+        let error = format!("{:#}", certificates(Path::new("/dev/zero")).unwrap_err());
+        assert!(error.contains("too large"), "{error}");
+    }
 }

@@ -3,6 +3,7 @@
 //! This is the only module that reads the environment: through clap's `env` attributes, here and
 //! in [`serve`], and through [`variable`]. It is read once, before anything else happens.
 
+pub(crate) mod outside;
 pub(crate) mod serve;
 
 use std::ffi::OsString;

@@ -16,14 +16,18 @@ use serde::{Deserialize, Serialize};
 const FOLDER_MODE: u32 = 0o755;
 /// Mode of what is secret or nobody's business.
 const PRIVATE_MODE: u32 = 0o600;
+/// Bits of a mode that let others than the owner in.
+const OTHERS: u32 = 0o077;
+/// Bytes of the seed of the sandboxes' CAs: as many as `courier_egress::HostSide` takes.
+const CA_SEED_BYTES: usize = 32;
 /// Mode of what is for everybody.
 const PUBLIC_MODE: u32 = 0o644;
 /// Nothing that this module reads is longer.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// Files right in the data folder that the server writes.
-pub(crate) const SERVER_FILES: [&str; 7] =
-    [LOCK, INFO, KEY, VAULT_KEY, DATABASE, "courier.db-wal", "courier.db-shm"];
+pub(crate) const SERVER_FILES: [&str; 8] =
+    [LOCK, INFO, KEY, VAULT_KEY, CA_SEED, DATABASE, "courier.db-wal", "courier.db-shm"];
 /// Folder of the private CAs, one folder in it per domain.
 pub(crate) const CA: &str = "ca";
 /// Files of a private CA.
@@ -32,6 +36,7 @@ const LOCK: &str = "server.lock";
 const INFO: &str = "server.json";
 const KEY: &str = "api-key";
 const VAULT_KEY: &str = "vault.key";
+const CA_SEED: &str = "egress-ca.seed";
 const DATABASE: &str = "courier.db";
 
 /// What a running server says about itself.
@@ -90,6 +95,23 @@ impl Folder {
     /// The key of what the database keeps encrypted.
     pub(crate) fn vault_key(&self) -> PathBuf {
         self.0.join(VAULT_KEY)
+    }
+
+    /// What the CAs of all sandboxes are derived from: random, and made where it is not there. The
+    /// caller holds the folder's lock.
+    ///
+    /// # Errors
+    /// The file cannot be read or made, others may read it, or it was not written by us.
+    pub(crate) fn ca_seed(&self) -> anyhow::Result<[u8; CA_SEED_BYTES]> {
+        let path = self.0.join(CA_SEED);
+        let read = read_seed(&path);
+        let read = read.with_context(|| format!("the seed {} cannot be used", path.display()))?;
+        if let Some(seed) = read {
+            return Ok(seed);
+        }
+        let seed = crate::random::bytes()?;
+        write_private(&path, &seed)?;
+        Ok(seed)
     }
 
     fn lock_file(&self) -> PathBuf {
@@ -268,6 +290,26 @@ fn write_atomically(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()
     write().with_context(|| format!("{} cannot be written", path.display()))
 }
 
+/// Reads a seed; `None` when it is not there.
+fn read_seed(path: &Path) -> anyhow::Result<Option<[u8; CA_SEED_BYTES]>> {
+    let mut file = match open_plain(OpenOptions::new().read(true), path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if file.metadata()?.mode() & OTHERS != 0 {
+        bail!("others than its owner may read it: set its mode to 600, or remove it");
+    }
+    let mut seed = [0; CA_SEED_BYTES];
+    let whole = file.read_exact(&mut seed).is_ok() && file.read(&mut [0])? == 0;
+    anyhow::ensure!(
+        whole,
+        "it has not {CA_SEED_BYTES} bytes: remove it, and sandboxes that run now will not trust \
+         their new CA"
+    );
+    Ok(Some(seed))
+}
+
 /// Reads a small text file; `None` when it is not there.
 pub(crate) fn read_small(path: &Path) -> std::io::Result<Option<String>> {
     let file = match open_plain(OpenOptions::new().read(true), path) {
@@ -331,6 +373,24 @@ mod tests {
         let pipe = data.join(INFO);
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
         assert!(folder.running_server().is_err());
+    }
+
+    #[test]
+    fn the_seed_of_the_cas_is_made_once_for_its_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path());
+        let seed = folder.ca_seed().unwrap();
+        assert_ne!(seed, [0; CA_SEED_BYTES]);
+        assert_eq!(folder.ca_seed().unwrap(), seed);
+        let path = dir.path().join(CA_SEED);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(format!("{:#}", folder.ca_seed().unwrap_err()).contains("mode to 600"));
+        for length in [0, CA_SEED_BYTES - 1, CA_SEED_BYTES + 1] {
+            write_private(&path, &vec![7; length]).unwrap();
+            let error = format!("{:#}", folder.ca_seed().unwrap_err());
+            assert!(error.contains("32 bytes") && error.contains(CA_SEED), "{error}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod log;
 mod output;
 mod pairs;
 mod passwd;
+mod random;
 mod run;
 mod sandbox;
 mod serve;

@@ -5,6 +5,7 @@ mod ca;
 mod dispatch;
 mod domain;
 mod listen;
+mod memory;
 mod patience;
 mod root;
 mod setup;
@@ -17,9 +18,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::bail;
-use courier_node::{Capacity, LocalNode};
-use courier_protocol::node::{NoPresets, NoTunnelNames, SharedNode};
-use courier_server::{Parts, Server, Vault};
+use courier_node::{Capacity, LocalNode, NetworkConfig};
+use courier_protocol::node::{NoTunnelNames, SharedNode};
+use courier_server::{Parts, Server, StoredSecrets, Vault};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -28,6 +29,7 @@ use self::dispatch::Dispatch;
 use self::domain::Domain;
 use self::listen::{Listener, Stop};
 pub(crate) use self::root::USER;
+use crate::compose::NodeParts;
 use crate::config::Config;
 pub(crate) use crate::config::serve::Args;
 use crate::folder::{Folder, ServerInfo};
@@ -60,6 +62,7 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
             return Err(root::become_user(user, &config.data));
         }
     }
+    memory::close()?;
     rustix::process::umask(UMASK);
     raise_open_files();
     let bound = bind(args.listen, &folder, domain.as_ref().zip(tls_address)).await?;
@@ -131,16 +134,24 @@ async fn start(
     let folder = Folder::new(&config.data);
     let (store, new_key) = setup::store(&folder, &template::list(config)?).await?;
     let mut capacity = Capacity::default();
-    let mut server_config =
-        courier_server::Config { domain: domain.map(ToString::to_string), ..Default::default() };
+    let mut server_config = courier_server::Config {
+        domain: domain.map(ToString::to_string),
+        egress_default: args.egress_default.into(),
+        ..Default::default()
+    };
     if let Some(max) = args.max_sandboxes {
         capacity.max_sandboxes = usize::try_from(max)?;
         server_config.sandboxes_max = max.into();
     }
-    let node = Arc::new(compose::server_node(config, capacity).await?);
-    let shared: SharedNode = Arc::clone(&node) as SharedNode;
     let vault = Vault::open(&folder.vault_key(), &store).await?;
-    let (presets, tunnels) = (Arc::new(NoPresets), Arc::new(NoTunnelNames));
+    let presets = compose::presets(&args.outside);
+    let secrets = StoredSecrets::new(store.clone(), vault.clone(), Arc::clone(&presets));
+    let host = compose::host_side(&args.outside, folder.ca_seed()?)?;
+    let network = NetworkConfig::new(host, Arc::new(secrets));
+    let node = compose::server_node(config, NodeParts { capacity, network }).await?;
+    let node = Arc::new(node);
+    let shared: SharedNode = Arc::clone(&node) as SharedNode;
+    let tunnels = Arc::new(NoTunnelNames);
     let parts = Parts { store, node: shared, vault, presets, tunnels };
     let server = Server::start(server_config, parts).await?;
     Ok((node, server, new_key))

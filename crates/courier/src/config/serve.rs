@@ -2,6 +2,10 @@
 
 use std::net::SocketAddr;
 
+use courier_server::EgressDefault;
+
+use super::outside::OutsideArgs;
+
 /// Flags of `courier serve`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
@@ -23,4 +27,36 @@ pub(crate) struct Args {
     /// Do not become user `courier` when started as root
     #[arg(long)]
     pub(crate) stay_root: bool,
+    /// What sandboxes may reach where neither template nor create says: nothing, or all that is
+    /// public
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        default_value = "deny",
+        env = "COURIER_EGRESS_DEFAULT",
+        hide_env_values = true,
+        help_heading = "Ways out of sandboxes"
+    )]
+    pub(crate) egress_default: WhenUnsaid,
+    #[command(flatten)]
+    pub(crate) outside: OutsideArgs,
+}
+
+/// What sandboxes may reach of which nobody says anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum WhenUnsaid {
+    /// Nothing
+    Deny,
+    /// Everything public, which is E2B's default
+    Internet,
+}
+
+impl From<WhenUnsaid> for EgressDefault {
+    fn from(what: WhenUnsaid) -> Self {
+        match what {
+            WhenUnsaid::Deny => Self::Deny,
+            WhenUnsaid::Internet => Self::Internet,
+        }
+    }
 }
