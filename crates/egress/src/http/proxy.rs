@@ -144,7 +144,7 @@ impl Proxy {
         };
         let (going, credentials) = self.live.begin(asked).map_err(|why| {
             let misplaced = carries_token.then(misplaced_token);
-            refuse(misplaced.unwrap_or_else(|| Refusal::policy(why)))
+            refuse(misplaced.unwrap_or_else(|| Refusal::policy(&host, why)))
         })?;
         if carries_token && credentials.is_empty() {
             return Err(refuse(misplaced_token()));
@@ -165,11 +165,12 @@ impl Proxy {
         let exchange = Arc::clone(&allowed.exchange);
         let upgrade = allowed.upgrade.take();
         let is_head = allowed.parts.method == Method::HEAD;
+        let host = allowed.host.clone();
         let sending = self.send(allowed, upgrade.is_some());
         let answered = tokio::select! {
             answered = Box::pin(sending) => answered?,
             () = exchange.ended().cancelled() => {
-                return Err(Refusal::policy("the policy was changed and denies it now").into());
+                return Err(Refusal::policy(&host, "the policy was changed and denies it now").into());
             }
             () = too_late(&exchange) => {
                 return Err(Failure::Upstream("the server did not answer in time".to_owned()));
@@ -209,15 +210,16 @@ impl Proxy {
             Ok(response) => return Ok(Answered { response, lease, redactor: applied.redactor }),
             Err(error) => error,
         };
+        let why = broken(error.error());
         // A connection that was used before may have been closed by the upstream as we wrote.
         let Some((mut parts, body)) = repeatable(&lease, *error, replay)? else {
-            return Err(self.broken(&exchange));
+            return Err(self.broken(&exchange, why));
         };
         let mut lease = self.pool.dial(&host, alpn).await?;
         target.address(&mut parts, &lease)?;
         match lease.send(Request::from_parts(parts, body)).await {
             Ok(response) => Ok(Answered { response, lease, redactor: applied.redactor }),
-            Err(_error) => Err(self.broken(&exchange)),
+            Err(error) => Err(self.broken(&exchange, broken(error.error()))),
         }
     }
 
@@ -238,12 +240,11 @@ impl Proxy {
     }
 
     /// Why the exchange broke: the guest's fault is told apart from the upstream's.
-    fn broken(&self, exchange: &Exchange) -> Failure {
+    fn broken(&self, exchange: &Exchange, why: &str) -> Failure {
         if let Some(violation) = self.turn.as_ref().and_then(Turn::violation) {
             return Refusal::malformed(violation.to_string()).into();
         }
-        let why = exchange.error();
-        Failure::Upstream(why.unwrap_or_else(|| "the server closed the connection".to_owned()))
+        Failure::Upstream(exchange.error().unwrap_or_else(|| why.to_owned()))
     }
 
     /// The upstream takes the upgrade: from now on there are only bytes.
@@ -271,6 +272,15 @@ impl Proxy {
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
         Ok(response)
+    }
+}
+
+/// What an upstream did, for the guest.
+fn broken(error: &hyper::Error) -> &'static str {
+    if error.is_parse() {
+        "the server's answer is not HTTP that can be passed on"
+    } else {
+        "the server closed the connection"
     }
 }
 

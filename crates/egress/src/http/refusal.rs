@@ -7,6 +7,7 @@ use http::{Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 
 use super::body::ProxyBody;
+use super::guard::Host;
 
 /// Longest reason in a record or an answer, in characters: a path in it may be as long as a head.
 const WHY_MAX: usize = 512;
@@ -23,13 +24,15 @@ pub(super) struct Refusal {
     pub(super) fence: &'static str,
     /// What decided, for people.
     pub(super) why: String,
+    /// The host to ask about, where the policy decided.
+    host: Option<String>,
 }
 
 impl Refusal {
     /// A refusal by a fence.
     pub(super) fn new(status: StatusCode, fence: &'static str, why: impl Into<String>) -> Self {
         let why: String = why.into();
-        Self { status, fence, why: why.chars().take(WHY_MAX).collect() }
+        Self { status, fence, why: why.chars().take(WHY_MAX).collect(), host: None }
     }
 
     /// The request can be read in two ways.
@@ -43,8 +46,9 @@ impl Refusal {
     }
 
     /// The policy does not allow it.
-    pub(super) fn policy(why: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "policy", why)
+    pub(super) fn policy(host: &Host, why: impl Into<String>) -> Self {
+        let refusal = Self::new(StatusCode::FORBIDDEN, "policy", why);
+        Self { host: Some(host.to_string()), ..refusal }
     }
 
     /// The upstream's answer cannot be passed on.
@@ -55,8 +59,8 @@ impl Refusal {
     /// The answer for the guest.
     pub(super) fn answer_to(&self, version: Version, sandbox: &SandboxId) -> Response<ProxyBody> {
         let mut text = format!("CodeCourier refused this request: {}.\n", self.why);
-        if self.fence == "policy" {
-            let hint = format!("The policy decides; see: courier egress explain {sandbox} HOST\n");
+        if let Some(host) = &self.host {
+            let hint = format!("See: courier egress explain {sandbox} {host}\n");
             text.push_str(&hint);
         }
         let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();

@@ -23,11 +23,10 @@ impl From<Refusal> for Failure {
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         match error.refusal {
-            Some(refusal) => Self::Refused(Refusal {
-                status: StatusCode::BAD_GATEWAY,
-                why: refusal.why,
-                fence: fence(&refusal.fence),
-            }),
+            Some(refusal) => {
+                let fence = fence(&refusal.fence);
+                Self::Refused(Refusal::new(StatusCode::BAD_GATEWAY, fence, refusal.why))
+            }
             None => Self::Upstream(error.text),
         }
     }

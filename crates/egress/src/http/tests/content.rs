@@ -225,3 +225,69 @@ async fn pipelined_requests_are_answered_in_order() {
     assert!(places.is_sorted(), "{answer}");
     assert_eq!(rig.connects(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_never_answers_is_given_up() {
+    let rig = Arc::new(Rig::answering(ALLOW, |_request| std::future::pending()));
+    let mut client = rig.client().await;
+    let begun = tokio::time::Instant::now();
+    let response = client.send_request(request("GET", "/").body(full("")).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+    assert_eq!(begun.elapsed().as_secs(), 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_falls_silent_is_cut_off() {
+    let rig = Arc::new(Rig::new(ALLOW, |mut stream| {
+        tokio::spawn(async move {
+            let mut head = [0; 1_024];
+            assert!(stream.read(&mut head).await.unwrap() > 0);
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhe";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+    }));
+    let mut client = rig.client().await;
+    let response = client.send_request(request("GET", "/").body(full("")).unwrap()).await.unwrap();
+    let content = response.into_body().collect().await;
+    assert!(content.is_err(), "{content:?}");
+    match rig.flow(0).await {
+        FlowEvent::Request { error, .. } => assert!(error.unwrap().contains("said nothing")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_without_requests_are_closed() {
+    let rig = Arc::new(Rig::answering(ALLOW, |_request| async { Response::new(full("ok")) }));
+    let mut guest = rig.guest(Scheme::Http);
+    guest.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+    let (begun, mut answer) = (tokio::time::Instant::now(), String::new());
+    guest.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(begun.elapsed().as_secs(), 300);
+    let mut client = rig.client_http2().await;
+    let sent = Request::get("https://a.test/").body(full("")).unwrap();
+    read(client.send_request(sent).await.unwrap()).await;
+    while client.ready().await.is_ok() {
+        let _later = timeout(Duration::from_secs(1), std::future::pending::<()>()).await;
+    }
+    assert!(begun.elapsed().as_secs() >= 600);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_http_is_not_passed_on() {
+    let rig = Arc::new(Rig::new(ALLOW, |mut stream| {
+        tokio::spawn(async move {
+            let mut head = [0; 1_024];
+            assert!(stream.read(&mut head).await.unwrap() > 0);
+            stream.write_all(b"220 ready, but not HTTP\r\n\r\n").await.unwrap();
+            std::future::pending::<()>().await;
+        });
+    }));
+    let mut client = rig.client().await;
+    let response = client.send_request(request("GET", "/").body(full("")).unwrap()).await.unwrap();
+    let (status, text) = read(response).await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY);
+    assert!(text.contains("is not HTTP"), "{text}");
+}

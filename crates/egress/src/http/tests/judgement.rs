@@ -49,7 +49,7 @@ async fn a_refusal_says_what_decided_and_is_written_down() {
     assert_eq!(response.headers()["courier-refusal"], "policy");
     let (status, text) = read(response).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
-    assert!(text.contains("courier egress explain") && text.contains("a.test:443"), "{text}");
+    assert!(text.contains("courier egress explain i777") && text.contains("a.test:443"), "{text}");
     match rig.flow(0).await {
         FlowEvent::Refused { host, address, protocol, method, path, refusal, .. } => {
             assert_eq!(host.unwrap().as_str(), "a.test");
