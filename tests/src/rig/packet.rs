@@ -11,6 +11,8 @@ const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMP_V6: u8 = 58;
+/// The IPv6 header of options for each hop, which stands before what is carried.
+const HOP_BY_HOP: u8 = 0;
 
 /// `EtherType` numbers (IANA).
 const ETHER_IPV4: [u8; 2] = [0x08, 0x00];
@@ -70,7 +72,8 @@ impl Packet {
             }
             ETHER_IPV6 => {
                 let to: [u8; 16] = packet.get(24..IPV6)?.try_into().ok()?;
-                (IpAddr::from(Ipv6Addr::from(to)), *packet.get(6)?, packet.get(IPV6..)?)
+                let (protocol, bytes) = behind_options(*packet.get(6)?, packet.get(IPV6..)?)?;
+                (IpAddr::from(Ipv6Addr::from(to)), protocol, bytes)
             }
             _other => return None,
         };
@@ -93,6 +96,15 @@ impl Packet {
     }
 }
 
+/// What an IPv6 packet carries behind its options for each hop, if it has some (RFC 8200, 4.3).
+fn behind_options(next: u8, bytes: &[u8]) -> Option<(u8, &[u8])> {
+    if next != HOP_BY_HOP {
+        return Some((next, bytes));
+    }
+    let length = (usize::from(*bytes.get(1)?) + 1) * 8;
+    Some((*bytes.first()?, bytes.get(length..)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +123,19 @@ mod tests {
         ip[33] = SYN | ACK;
         let packet = Packet::from_frame(&frame(ETHER_IPV4, &ip)).unwrap();
         assert_eq!(packet.carried, Carried::Tcp);
+    }
+
+    #[test]
+    fn a_report_of_listeners_is_upkeep_and_an_echo_is_none() {
+        let carries = |kind: u8| {
+            let mut ip = vec![0x60, 0, 0, 0, 0, 16, 0, 1];
+            ip.extend([0; 32]);
+            ip.extend([ICMP_V6, 0, 5, 2, 0, 0, 1, 0, kind, 0, 0, 0, 0, 0, 0, 0]);
+            Packet::from_frame(&frame(ETHER_IPV6, &ip)).unwrap()
+        };
+        assert!(carries(143).is_upkeep());
+        assert_eq!(carries(128).carried, Carried::Icmp(128));
+        assert!(!carries(128).is_upkeep());
     }
 
     #[test]

@@ -98,6 +98,8 @@ fn a_policy_that_is_too_broad_or_not_understood_is_refused(world: &World) {
         json!({"presets": ["no-such-preset"]}),
         json!({"tunnels": ["no-such-tunnel"]}),
         json!([]),
+        json!([[{"allow": "internet"}]]),
+        json!({"rules": [["internet"]]}),
     ] {
         let answer = put(&policy);
         assert_eq!(answer.status, 400, "{policy}: {}", answer.text());
@@ -138,7 +140,7 @@ fn a_neighbour_is_neither_seen_nor_of_use(world: &World) {
     one.sh(serve).assert_ok();
     let own = "each(*[dial(f'192.0.0.{n}', 8000) for n in range(2, 8)])";
     wait::until("the control reaches its own server", PROMPT, || {
-        let attempt = world.attempt(&one, "user", own);
+        let attempt = world.attempt(&one, "user", "dial('192.0.0.2', 8000)");
         if attempt.outcome["reached"] == true { Ok(()) } else { Err(attempt.outcome.to_string()) }
     });
     let attempt = world.attempt(&other, "user", own);

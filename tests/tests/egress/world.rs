@@ -181,13 +181,22 @@ impl World {
         Attempt { canary, outcome: outcome.expect("a probe prints JSON") }
     }
 
-    /// The records of the flow log after a number.
+    /// The records of the flow log after a number, to the newest.
     #[track_caller]
     pub(crate) fn flows(&self, sandbox: &Sandbox<'_>, after: u64) -> Vec<Value> {
-        let target = format!("/v1/sandboxes/{}/egress/flows?after={after}&limit=1000", sandbox.id);
-        let page = self.server.call("GET", &target, None);
-        let page = page.assert_status(200).json();
-        page["flows"].as_array().expect("a page has flows").clone()
+        let mut flows: Vec<Value> = Vec::new();
+        loop {
+            let after = flows.last().and_then(|flow| flow["seq"].as_u64()).unwrap_or(after);
+            let query = format!("after={after}&limit=1000");
+            let target = format!("/v1/sandboxes/{}/egress/flows?{query}", sandbox.id);
+            let page = self.server.call("GET", &target, None);
+            let page = page.assert_status(200).json();
+            let page = page["flows"].as_array().expect("a page has flows").clone();
+            if page.is_empty() {
+                return flows;
+            }
+            flows.extend(page);
+        }
     }
 
     /// The number of the last record of the flow log.
