@@ -24,7 +24,7 @@ const ANY: &str = "${e2b.";
 /// How we write a secret.
 const OURS: &str = "${secrets.";
 
-/// The credentials of `rules`, the most exact name last, so that its headers count.
+/// The credentials of `rules`, the most exact name first: of several for one header the first counts.
 pub(super) fn credentials(
     rules: &BTreeMap<String, Vec<NetworkRule>>,
 ) -> Result<Vec<Credential>, NetworkError> {
@@ -49,7 +49,7 @@ pub(super) fn credentials(
             return Err(NetworkError::RulesOfDomain { domain: shown() });
         }
     }
-    Ok(by_host.into_values().flatten().collect())
+    Ok(by_host.into_values().rev().flatten().collect())
 }
 
 fn of_host(
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_become_credentials_and_the_most_exact_name_comes_last() {
+    fn headers_become_credentials_and_the_most_exact_name_comes_first() {
         let found = parse(json!({
             "api.x.example.com": headers(json!({"X-Key": "k ${e2b.secrets.Open-AI}"})),
             "*.example.com": headers(json!({"X-Key": "plain"})),
@@ -119,9 +119,9 @@ mod tests {
         assert_eq!(
             found,
             [
-                r#"{"host":"*.example.com","as":{"header":{"name":"x-key","value":"plain"}}}"#,
-                r#"{"host":"*.x.example.com","as":{"header":{"name":"x-other","value":"a"}}}"#,
                 r#"{"host":"api.x.example.com","as":{"header":{"name":"x-key","value":"k ${secrets.open-ai}"}}}"#,
+                r#"{"host":"*.x.example.com","as":{"header":{"name":"x-other","value":"a"}}}"#,
+                r#"{"host":"*.example.com","as":{"header":{"name":"x-key","value":"plain"}}}"#,
             ]
         );
     }
