@@ -41,6 +41,7 @@ const KNOWN: &[&[u8]] = &[
     b"a.test\n*.a.test\n8.8.8.8/31\ninternet\n0.0.0.0/0",
     b"0x7f.1",
     b"/%2e%2e/%252fa",
+    b"/%252%65%252%65/a",
     b"\x01\x04sk-01sk-01sk-01",
 ];
 
@@ -82,6 +83,9 @@ const WORDS: &[&[u8]] = &[
     b"8.8.8.0/24\n",
     b"internet\n",
     b"sk-01",
+    b"%25",
+    b"%32",
+    b"e",
 ];
 
 fn piece() -> impl Strategy<Value = Vec<u8>> {

@@ -43,8 +43,11 @@ pub fn canonical(raw: &str) -> Result<String, PathError> {
         return Err(PathError::NoSlash);
     }
     let decoded = decode(raw)?;
+    let whole: Vec<u8> = decoded.iter().map(|piece| piece.byte()).collect();
+    if is_dangerous_twice(&whole) {
+        return Err(PathError::Encoded);
+    }
     // What is left of the encoding must be text, or a lenient decoder reads other bytes than we.
-    let whole = decoded.iter().map(|piece| piece.byte()).collect();
     if String::from_utf8(whole).is_err() {
         return Err(PathError::NotText);
     }
@@ -84,8 +87,7 @@ fn decode(raw: &str) -> Result<Vec<Piece>, PathError> {
         }
         let (byte, rest) = encoded_byte(bytes).ok_or(PathError::Percent)?;
         bytes = rest;
-        let twice = byte == b'%' && is_dangerous_text(bytes);
-        if is_structure(byte) || twice {
+        if is_structure(byte) {
             return Err(PathError::Encoded);
         }
         pieces.push(if stands_for_itself(byte) {
@@ -124,9 +126,14 @@ const fn is_structure(byte: u8) -> bool {
     matches!(byte, b'/' | b'\\' | 0..=0x1f | 0x7f)
 }
 
-/// True when what follows an encoded `%` makes a second encoding of structure, dots, or a third.
-fn is_dangerous_text(bytes: &[u8]) -> bool {
-    encoded_byte(bytes).is_some_and(|(byte, _)| is_structure(byte) || matches!(byte, b'.' | b'%'))
+/// True when decoding the decoded path once more would make structure or dots, or a third encoding.
+/// It is asked of the whole path, since the digits of the second encoding may be encoded themselves.
+fn is_dangerous_twice(decoded: &[u8]) -> bool {
+    let mut behind = decoded.split(|byte| *byte == b'%').skip(1);
+    behind.any(|rest| {
+        encoded_byte(rest)
+            .is_some_and(|(byte, _)| is_structure(byte) || matches!(byte, b'.' | b'%'))
+    })
 }
 
 /// The characters that a path pattern can have, without the slash: a rule about one of them must
@@ -220,6 +227,8 @@ mod tests {
             ("/a%252e%252e/b", PathError::Encoded),
             ("/a%252fb", PathError::Encoded),
             ("/a%25252fb", PathError::Encoded),
+            ("/a/%252%65%25%32e/b", PathError::Encoded),
+            ("/a%25%32%66b", PathError::Encoded),
             ("/%c0%ae%c0%ae/", PathError::NotText),
             ("/%ff", PathError::NotText),
             ("/a/../b", PathError::Dots),
@@ -236,7 +245,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_canonical_form_is_its_own(raw in "/([a-c/.%25eEfF;]|%[0-9a-fA-F]{2}){0,20}") {
+        fn the_canonical_form_is_its_own(raw in "/([a-c/.%25eEfF;]|%25|%3[0-9]|%[0-9a-fA-F]{2}){0,20}") {
             if let Ok(path) = canonical(&raw) {
                 prop_assert_eq!(canonical(&path), Ok(path.clone()));
                 prop_assert!(path.len() <= raw.len());
