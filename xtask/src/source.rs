@@ -111,6 +111,7 @@ const RULES: &[Rule] = &[
             "crates/egress/src/flow",
             "crates/egress/src/http",
             "crates/egress/src/network",
+            "crates/egress/src/policy/tests",
             "crates/egress/src/source",
             "crates/egress/src/stack",
             "crates/egress/src/tls",
