@@ -19,6 +19,7 @@ pub(crate) fn policy(user: &str) -> Value {
         "rules": [
             {"allow": "allowed.test"},
             {"allow": "denied-path.brokered.test", "paths": ["/open/*"]},
+            {"deny": "denied-path.brokered.test"},
             {"allow": "brokered.test"},
             {"allow": "*.brokered.test"},
             {"allow": "exchange.test"},

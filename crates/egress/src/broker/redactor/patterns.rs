@@ -67,10 +67,12 @@ impl Digits {
 }
 
 /// Characters that percent-encoders leave, beside letters and digits; `None` encodes those too.
-const LEFT: [Option<&[u8]>; 7] = [
+const LEFT: [Option<&[u8]>; 8] = [
     // RFC 3986's unreserved characters; with the slash, as for a path.
     Some(b"-._~"),
     Some(b"-._~/"),
+    // The same as encoders did it that follow RFC 2396 no more and RFC 3986 not yet.
+    Some(b"-._/"),
     // JavaScript's encodeURIComponent and encodeURI.
     Some(b"-._~!'()*"),
     Some(b"-._~!'()*;,/?:@&=+$#"),
