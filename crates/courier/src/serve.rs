@@ -17,9 +17,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anyhow::bail;
-use courier_node::{Capacity, LocalNode, NetworkConfig};
-use courier_protocol::node::{NoTunnelNames, SharedNode};
+use anyhow::{Context as _, bail};
+use courier_node::{Capacity, LocalNode, NetworkConfig, TunnelRegistry, system_clock};
+use courier_protocol::node::SharedNode;
 use courier_server::{Parts, Server, StoredSecrets, Vault};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -147,12 +147,12 @@ async fn start(
     let presets = compose::presets(&args.outside);
     let secrets = StoredSecrets::new(store.clone(), vault.clone(), Arc::clone(&presets));
     let host = compose::host_side(&args.outside, folder.ca_seed()?)?;
-    let network = NetworkConfig::new(host, Arc::new(secrets));
+    let tunnels = TunnelRegistry::new(args.tunnels.clone(), system_clock()).context("--tunnel")?;
+    let network = NetworkConfig::new(host, Arc::new(secrets)).with_tunnels(tunnels.clone());
     let node = compose::server_node(config, NodeParts { capacity, network }).await?;
     let node = Arc::new(node);
     let shared: SharedNode = Arc::clone(&node) as SharedNode;
-    let tunnels = Arc::new(NoTunnelNames);
-    let parts = Parts { store, node: shared, vault, presets, tunnels };
+    let parts = Parts { store, node: shared, vault, presets, tunnels: Arc::new(tunnels) };
     let server = Server::start(server_config, parts).await?;
     Ok((node, server, new_key))
 }

@@ -13,8 +13,12 @@ pub mod proxy;
 mod registry;
 mod reports;
 mod sandbox;
+mod tunnels;
 
 pub use admission::{Capacity, HostMemory, Load};
 pub use config::{BuildDir, Builds, Clock, NodeConfig, system_clock};
 pub use local::{Guard, LocalNode};
 pub use network::{NetworkConfig, NoSecrets};
+pub use tunnels::{
+    DialError, TargetError, TunnelRegistry, TunnelSpec, TunnelSpecError, TunnelTarget, TwoOfOneName,
+};

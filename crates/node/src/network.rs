@@ -6,19 +6,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use courier_egress::{
-    CredentialSource, FlowLog, HostSide, Network, NetworkError, NoTunnels, Setup, SourceError,
-    Tunnels,
+    CredentialSource, FlowLog, HostSide, Network, NetworkError, Setup, SourceError,
 };
 use courier_protocol::node::{Secrets, SecretsError};
 use courier_types::SandboxId;
 use courier_types::egress::{NetworkSpec, SecretName, SecretValue};
+
+use crate::tunnels::TunnelRegistry;
 
 /// What the networks of a node's sandboxes share.
 #[derive(Debug, Clone)]
 pub struct NetworkConfig {
     host: Arc<HostSide>,
     source: Arc<dyn CredentialSource>,
-    tunnels: Arc<dyn Tunnels>,
+    tunnels: TunnelRegistry,
 }
 
 impl NetworkConfig {
@@ -26,12 +27,12 @@ impl NetworkConfig {
     #[must_use]
     pub fn new(host: HostSide, secrets: Arc<dyn Secrets>) -> Self {
         let source = Arc::new(Source(secrets));
-        Self { host: Arc::new(host), source, tunnels: Arc::new(NoTunnels) }
+        Self { host: Arc::new(host), source, tunnels: TunnelRegistry::default() }
     }
 
     /// The same with private tunnels.
     #[must_use]
-    pub fn with_tunnels(self, tunnels: Arc<dyn Tunnels>) -> Self {
+    pub fn with_tunnels(self, tunnels: TunnelRegistry) -> Self {
         Self { tunnels, ..self }
     }
 
@@ -42,7 +43,8 @@ impl NetworkConfig {
         sandbox: SandboxId,
         (spec, flows): (NetworkSpec, FlowLog),
     ) -> Result<Network, NetworkError> {
-        let (source, tunnels) = (Arc::clone(&self.source), Arc::clone(&self.tunnels));
+        let source = Arc::clone(&self.source);
+        let tunnels = self.tunnels.of(spec.project.as_ref());
         let host = Arc::clone(&self.host);
         Network::start(link, Setup { sandbox, spec, source, tunnels, host, flows })
     }

@@ -6,6 +6,8 @@
 //! Cancellation: dropping a returned future does not undo what it began; the node finishes or undoes
 //! it, and reports.
 
+mod tunnel;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +16,28 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use courier_types::egress::{
     Credential, ExplainRequest, Explanation, FlowPage, NetworkSpec, PresetName, Rule, SecretName,
-    SecretValue, TunnelName,
+    SecretValue,
 };
 use courier_types::{
-    EndReason, Generation, GuestFile, Isolation, ObservedState, ProjectId, SandboxId, SandboxSpec,
-    Timestamp, Usage,
+    EndReason, Generation, GuestFile, Isolation, ObservedState, SandboxId, SandboxSpec, Timestamp,
+    Usage,
 };
 use http_body_util::combinators::UnsyncBoxBody;
+pub use tunnel::{
+    ConnectorError, ConnectorStream, OfferedTunnel, ReserveError, TunnelHub, TunnelKind,
+    TunnelNames, TunnelSlot,
+};
 
 /// An error that carries its own chain.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A streaming body of a request to, or an answer from, a guest.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The bytes to and from a server inside.
+pub trait ByteStream: futures_io::AsyncRead + futures_io::AsyncWrite + Send + Unpin {}
+
+impl<S: futures_io::AsyncRead + futures_io::AsyncWrite + Send + Unpin> ByteStream for S {}
 
 /// What a node is made of, for placement and for answers.
 #[derive(Debug, Clone)]
@@ -98,6 +109,14 @@ pub enum NodeError {
         #[source]
         source: BoxError,
     },
+    /// Nothing listens on the port inside. Nothing was sent to it.
+    #[error("nothing listens on port {port} of sandbox {id}")]
+    PortClosed {
+        /// The id.
+        id: SandboxId,
+        /// The port.
+        port: u16,
+    },
     /// A policy cannot be put in force, or the sandbox's network has ended. What was in force stays
     /// in force.
     #[error("the network of sandbox {id} cannot be changed or asked")]
@@ -167,6 +186,14 @@ pub trait Node: Send + Sync + 'static {
         id: &SandboxId,
         request: http::Request<Body>,
     ) -> Result<http::Response<Body>, NodeError>;
+
+    /// Connects to a port that a server inside listens on, on the loopback interface, be it IPv4 or
+    /// IPv6. A server that is just starting is waited for, for a moment.
+    ///
+    /// The stream is like a connected socket: either direction may be closed alone, and dropping it
+    /// without closing breaks it off. Reading fails when the sandbox ends, and never looks like a
+    /// proper end then.
+    async fn connect(&self, id: &SandboxId, port: u16) -> Result<Box<dyn ByteStream>, NodeError>;
 
     /// Waits for the next report. One consumer; a report is delivered once, oldest first. When the
     /// bounded queue overflows, the oldest are merged into the newest of the same sandbox.
@@ -279,30 +306,5 @@ impl Presets for NoPresets {
 
     fn secret(&self, _name: &SecretName) -> Option<SecretValue> {
         None
-    }
-}
-
-/// A tunnel that sandboxes of a project may be given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OfferedTunnel {
-    /// Its name; reachable inside as `NAME.tunnel.internal`.
-    pub name: TunnelName,
-    /// The port under which it is reachable there.
-    pub port: u16,
-}
-
-/// Which tunnels there are.
-pub trait TunnelNames: Send + Sync + 'static {
-    /// Those that sandboxes of the project may be given, in order of their names.
-    fn offered(&self, project: &ProjectId) -> Vec<OfferedTunnel>;
-}
-
-/// No tunnels.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoTunnelNames;
-
-impl TunnelNames for NoTunnelNames {
-    fn offered(&self, _project: &ProjectId) -> Vec<OfferedTunnel> {
-        Vec::new()
     }
 }

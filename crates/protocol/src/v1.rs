@@ -12,8 +12,9 @@ mod sandbox;
 #[cfg(feature = "openapi")]
 pub mod schema;
 mod secret;
+mod tunnel;
 
-pub use egress::{Egress, FlowLine, FlowNotice, Proposal, Proxy, Tunnel, TunnelList};
+pub use egress::{Egress, FlowLine, FlowNotice, Proposal, Proxy};
 pub use env::{EnvSecret, EnvValue};
 pub use execution::{
     CollectedFile, EndedBy, ExecutionAnswer, ExecutionEvent, ExecutionRequest, Output, SourceFile,
@@ -23,3 +24,7 @@ pub use info::{Info, LimitRangeInfo};
 pub use limits::LimitsBody;
 pub use sandbox::{NewSandbox, Sandbox, SandboxList, SandboxPatch, SandboxState, UsageBody};
 pub use secret::{NewSecret, Secret, SecretList, SecretValuePut, TokenAnswer, TokenQuestion};
+pub use tunnel::{
+    CONNECTOR_PROTOCOL, TUNNEL_DOMAIN, TUNNEL_HEADER_BYTES, TUNNEL_STREAMS_MAX,
+    TUNNEL_WINDOW_BYTES, TUNNEL_WINDOWS_BYTES, Tunnel, TunnelBy, TunnelList, connector_path,
+};

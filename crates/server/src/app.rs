@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use courier_protocol::node::{NodeInfo, Presets, SharedNode, TunnelNames};
+use courier_protocol::node::{NodeInfo, Presets, SharedNode, TunnelHub};
 use courier_store::{SandboxRow, Store};
 use courier_types::SandboxId;
 use tokio::sync::{Notify, OwnedMutexGuard, RwLock, watch};
@@ -26,7 +26,7 @@ pub(crate) struct App {
     pub(crate) node: SharedNode,
     pub(crate) vault: Vault,
     pub(crate) presets: Arc<dyn Presets>,
-    pub(crate) tunnels: Arc<dyn TunnelNames>,
+    pub(crate) tunnels: Arc<dyn TunnelHub>,
     pub(crate) node_info: NodeInfo,
     /// Samples of usage, by sandbox.
     pub(crate) samples: Samples,

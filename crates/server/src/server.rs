@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use courier_protocol::node::{NodeError, Presets, SharedNode, TunnelNames};
+use courier_protocol::node::{NodeError, Presets, SharedNode, TunnelHub};
 use courier_store::Store;
 
 use crate::app::App;
@@ -34,8 +34,8 @@ pub struct Parts {
     pub vault: Vault,
     /// Presets for package managers.
     pub presets: Arc<dyn Presets>,
-    /// Tunnels that sandboxes may be given.
-    pub tunnels: Arc<dyn TunnelNames>,
+    /// Tunnels that sandboxes may be given, and who takes connectors.
+    pub tunnels: Arc<dyn TunnelHub>,
 }
 
 impl std::fmt::Debug for Parts {

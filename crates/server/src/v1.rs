@@ -6,6 +6,7 @@ mod flows;
 mod info;
 mod sandboxes;
 mod secrets;
+mod tunnels;
 
 use std::sync::Arc;
 
@@ -35,7 +36,8 @@ fn egress_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(egress::detail, egress::put))
         .routes(routes!(egress::explain))
         .routes(routes!(egress::proposal))
-        .routes(routes!(egress::tunnels))
+        .routes(routes!(tunnels::list))
+        .routes(routes!(tunnels::connector))
         .routes(routes!(flows::flows))
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use courier_node::TunnelSpec;
 use courier_server::EgressDefault;
 
 use super::outside::OutsideArgs;
@@ -39,6 +40,17 @@ pub(crate) struct Args {
         help_heading = "Ways out of sandboxes"
     )]
     pub(crate) egress_default: WhenUnsaid,
+    /// Private tunnel: lets sandboxes whose policy names it reach one service, which is dialled from
+    /// here, as NAME.tunnel.internal (may be repeated; with ';' between several in the variable)
+    #[arg(
+        long = "tunnel",
+        value_name = "NAME=HOST:PORT|unix:PATH[,port=N]",
+        value_delimiter = ';',
+        env = "COURIER_TUNNELS",
+        hide_env_values = true,
+        help_heading = "Ways out of sandboxes"
+    )]
+    pub(crate) tunnels: Vec<TunnelSpec>,
     #[command(flatten)]
     pub(crate) outside: OutsideArgs,
 }

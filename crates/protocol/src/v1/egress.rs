@@ -73,26 +73,6 @@ pub struct Proposal {
     pub missed: u64,
 }
 
-/// Answer of `GET /v1/tunnels`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct TunnelList {
-    /// The tunnels that a policy may name, in order of their names.
-    pub tunnels: Vec<Tunnel>,
-}
-
-/// A private tunnel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Tunnel {
-    /// Its name.
-    pub name: String,
-    /// Where it is reachable inside.
-    pub host: String,
-    /// On which port.
-    pub port: u16,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

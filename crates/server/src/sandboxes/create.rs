@@ -179,7 +179,8 @@ fn row_of(app: &App, order: CreateOrder) -> (NewSandboxRow, SealedSpec, Option<I
         valid_since: clock::before(now, IDEMPOTENCY_KEPT_FOR),
     });
     let (id, project_id) = (random::sandbox_id(), order.project.id);
-    let sealed = order.sealed;
+    let mut sealed = order.sealed;
+    sealed.network.project = Some(project_id.clone());
     let new = NewSandboxRow {
         purpose: order.purpose,
         template_id: order.template.id,

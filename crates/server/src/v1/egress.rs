@@ -8,7 +8,7 @@ use axum::extract::State;
 use courier_egress::policy::propose;
 use courier_protocol::e2b::ErrorBody;
 use courier_protocol::node::NodeError;
-use courier_protocol::v1::{Egress, Proposal, Proxy, Tunnel, TunnelList, schema};
+use courier_protocol::v1::{Egress, Proposal, Proxy, schema};
 use courier_store::ProjectRow;
 use courier_types::SandboxId;
 use courier_types::egress::{ExplainRequest, Explanation, Flow, LayerSource, NetworkSpec, Policy};
@@ -18,9 +18,6 @@ use crate::auth::Caller;
 use crate::egress::{Change, replace};
 use crate::http::{ApiError, JsonBody, PathSegment, chain};
 use crate::sandboxes::{SealedSpec, SealedSpecError, find_usable};
-
-/// Where tunnels are reachable inside.
-const TUNNEL_DOMAIN: &str = "tunnel.internal";
 
 /// Records that are read of the flow log at once.
 const FLOWS_AT_ONCE: usize = 1_000;
@@ -134,26 +131,6 @@ pub(crate) async fn proposal(
     Ok(Json(Proposal { policy, missed }))
 }
 
-/// The private tunnels that a policy may name.
-#[utoipa::path(
-    get,
-    path = "/v1/tunnels",
-    tag = "CodeCourier",
-    responses((status = 200, description = "All of them", body = TunnelList))
-)]
-pub(crate) async fn tunnels(
-    State(app): State<Arc<App>>,
-    Caller(project): Caller,
-) -> Json<TunnelList> {
-    let offered = app.tunnels.offered(&project.id).into_iter();
-    let tunnels = offered.map(|tunnel| Tunnel {
-        host: format!("{}.{TUNNEL_DOMAIN}", tunnel.name),
-        name: tunnel.name.to_string(),
-        port: tunnel.port,
-    });
-    Json(TunnelList { tunnels: tunnels.collect() })
-}
-
 /// The network of a usable sandbox.
 async fn network(
     app: &App,
@@ -204,6 +181,7 @@ pub(super) fn node_error(error: NodeError) -> ApiError {
         | NodeError::Full { .. }
         | NodeError::NotStarted { .. }
         | NodeError::Guest { .. }
+        | NodeError::PortClosed { .. }
         | NodeError::Network { .. }
         | NodeError::Node(_) => ApiError::internal(&error),
     }

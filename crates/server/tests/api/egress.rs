@@ -162,7 +162,8 @@ async fn a_template_whose_policy_cannot_be_put_in_force_makes_no_sandbox() {
 async fn tunnels_are_listed_with_where_they_are() {
     let world = World::new().await;
     let list = world.get("/v1/tunnels").await.ok(200).json();
-    let tunnel = json!({"name": "db", "host": "db.tunnel.internal", "port": 5432});
+    let tunnel = json!({"name": "db", "host": "db.tunnel.internal", "port": 5432,
+        "kind": "node", "connected": true});
     assert_eq!(list, json!({"tunnels": [tunnel]}));
 }
 

@@ -1,9 +1,16 @@
 //! Presets and tunnels as an operator might have configured them.
 
-use courier_protocol::node::{OfferedTunnel, PresetError, Presets, ResolvedPreset, TunnelNames};
-use courier_types::egress::{PresetName, SecretName, SecretValue};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use courier_protocol::node::{
+    ConnectorError, ConnectorStream, OfferedTunnel, PresetError, Presets, ReserveError,
+    ResolvedPreset, TunnelHub, TunnelKind, TunnelNames, TunnelSlot,
+};
+use courier_types::egress::{PresetName, SecretName, SecretValue, TunnelName};
 use courier_types::{GuestFile, ProjectId};
 use serde_json::json;
+use tokio_util::compat::FuturesAsyncReadCompatExt as _;
 
 /// The credential of the mirror behind preset `pypi`.
 pub(crate) const MIRROR_PASSWORD: &str = "canary-of-the-mirror";
@@ -34,11 +41,64 @@ impl Presets for FakePresets {
     }
 }
 
-/// One tunnel, `db`, for everybody.
-pub(crate) struct FakeTunnels;
+/// One tunnel, `db`, for everybody, and a hub that takes one connector of each other name. What it
+/// took is served by sending back what comes.
+#[derive(Clone, Default)]
+pub(crate) struct FakeTunnels {
+    /// Those that were taken: whose, name and port. None of them is given back while it is here.
+    pub(crate) taken: Arc<Mutex<Vec<(ProjectId, TunnelName, u16)>>>,
+}
 
 impl TunnelNames for FakeTunnels {
     fn offered(&self, _project: &ProjectId) -> Vec<OfferedTunnel> {
-        vec![OfferedTunnel { name: "db".parse().unwrap(), port: 5432 }]
+        let name = "db".parse().unwrap();
+        vec![OfferedTunnel { name, port: 5432, kind: TunnelKind::Node }]
+    }
+}
+
+impl TunnelHub for FakeTunnels {
+    fn reserve(
+        &self,
+        project: &ProjectId,
+        name: &TunnelName,
+        port: u16,
+    ) -> Result<Box<dyn TunnelSlot>, ReserveError> {
+        let mut taken = self.taken.lock().unwrap();
+        match name.as_str() {
+            "db" => return Err(ReserveError::Operators { name: name.clone() }),
+            "full" => return Err(ReserveError::Full { limit: 1 }),
+            _ if taken.iter().any(|(of, known, _)| (of, known) == (project, name)) => {
+                return Err(ReserveError::Connected { name: name.clone() });
+            }
+            _ => {}
+        }
+        taken.push((project.clone(), name.clone(), port));
+        Ok(Box::new(FakeSlot { hub: self.clone(), name: name.clone() }))
+    }
+}
+
+/// A name that is taken of the fake hub.
+struct FakeSlot {
+    hub: FakeTunnels,
+    name: TunnelName,
+}
+
+#[async_trait]
+impl TunnelSlot for FakeSlot {
+    async fn serve(
+        self: Box<Self>,
+        stream: Box<dyn ConnectorStream>,
+    ) -> Result<(), ConnectorError> {
+        let (mut read, mut write) = tokio::io::split(stream.compat());
+        tokio::io::copy(&mut read, &mut write)
+            .await
+            .map(|_bytes| ())
+            .map_err(|error| ConnectorError::Connection(error.into()))
+    }
+}
+
+impl Drop for FakeSlot {
+    fn drop(&mut self) {
+        self.hub.taken.lock().unwrap().retain(|(_of, name, _port)| *name != self.name);
     }
 }

@@ -22,4 +22,5 @@ mod restart;
 mod secrets;
 mod sweep;
 mod tokens;
+mod tunnels;
 mod world;

@@ -29,6 +29,7 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) server: Server,
     pub(crate) key: String,
+    pub(crate) tunnels: FakeTunnels,
 }
 
 /// An answer, read to its end.
@@ -76,14 +77,19 @@ pub(crate) fn config() -> Config {
     }
 }
 
-async fn start(config: Config, folder: &TempDir, store: &Store, node: &Arc<FakeNode>) -> Server {
+async fn start(
+    config: Config,
+    folder: &TempDir,
+    store: &Store,
+    (node, tunnels): (&Arc<FakeNode>, &FakeTunnels),
+) -> Server {
     let vault = Vault::open(&folder.path().join("vault.key"), store).await.unwrap();
     let parts = Parts {
         store: store.clone(),
         node: Arc::clone(node) as SharedNode,
         vault,
         presets: Arc::new(FakePresets),
-        tunnels: Arc::new(FakeTunnels),
+        tunnels: Arc::new(tunnels.clone()),
     };
     Server::start(config, parts).await.unwrap()
 }
@@ -109,19 +115,20 @@ impl World {
         };
         store.register_template(&template, Timestamp::from_micros(1)).await.unwrap();
         let node = Arc::new(FakeNode::new());
-        let server = start(config, &folder, &store, &node).await;
-        Self { folder, node, store, server, key: key.expose().to_owned() }
+        let tunnels = FakeTunnels::default();
+        let server = start(config, &folder, &store, (&node, &tunnels)).await;
+        Self { folder, node, store, server, key: key.expose().to_owned(), tunnels }
     }
 
     /// The server goes without a word, as after SIGKILL, and another one starts over the same
     /// database and node.
     pub(crate) async fn crash_and_restart(self) -> Self {
-        let Self { folder, node, store, server, key } = self;
+        let Self { folder, node, store, server, key, tunnels } = self;
         drop(server);
         store.close().await;
         let store = Store::open(&folder.path().join("courier.db")).await.unwrap();
-        let server = start(config(), &folder, &store, &node).await;
-        Self { folder, node, store, server, key }
+        let server = start(config(), &folder, &store, (&node, &tunnels)).await;
+        Self { folder, node, store, server, key, tunnels }
     }
 
     /// The server's word on secrets, as the node asks for it.

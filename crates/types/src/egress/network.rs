@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::Layers;
-use crate::AccessToken;
+use crate::{AccessToken, ProjectId};
 
 /// A sandbox's network, both ways.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct NetworkSpec {
     /// Ports inside that speak TLS themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub https_ports: Vec<u16>,
+    /// The project whose private tunnels it may be given; absent: only those of the node's operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<ProjectId>,
 }
 
 /// A SOCKS5 proxy of the user's own.
