@@ -4,6 +4,7 @@
 //! interleaved with the one that it is compared with (commands in turns of ten), so that both meet
 //! the same machine.
 
+mod egress;
 mod floor;
 mod memory;
 mod samples;
@@ -40,46 +41,74 @@ const LARGE_SHARE: u32 = 5;
 /// Idle sandboxes whose memory is looked at.
 const IDLE: u32 = 4;
 
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Making sandboxes and working in them
+    Sandboxes,
+    /// The way out of sandboxes
+    Egress,
+}
+
 /// Flags of `courier bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// What is measured
+    #[arg(value_enum, default_value_t = Part::Sandboxes)]
+    part: Part,
     /// How often each thing is measured
     #[arg(long, value_name = "N", default_value_t = RUNS, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     runs: u32,
     /// Write the results to a file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// We are in a network namespace of our own
+    #[arg(long, hide = true)]
+    cut_off: bool,
 }
 
 /// Runs `courier bench`.
 pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode> {
-    if !rustix::process::geteuid().is_root() {
-        bail!("the comparison with runsc itself needs root: run `sudo courier bench`");
-    }
     if cfg!(debug_assertions) {
         eprintln!("courier: this is a debug build; figures of `cargo build --release` are better");
     }
-    let template = template::ensure(config, TEMPLATE).await?;
-    let floor = Floor::new(template.image(&config.templates))?;
-    let service = Service::start(config).await?;
-    let bench = Bench { service, floor, runs: args.runs, bar: ProgressBar::new(STAGES) };
-    let measured = tokio::select! {
-        measured = bench.measure() => measured,
-        signal = tokio::signal::ctrl_c() => Err(match signal {
-            Ok(()) => anyhow::anyhow!("interrupted"),
-            Err(error) => error.into(),
-        }),
+    let results = match args.part {
+        Part::Sandboxes => sandboxes(args.runs, config).await?,
+        Part::Egress => egress::measure(&args, config).await?,
     };
-    bench.bar.finish_and_clear();
-    let stopped = bench.service.stop().await;
-    let results = measured?;
-    stopped.context("the measured server was not ended cleanly")?;
-    print!("{}", results.text());
+    crate::output::print(&results.text())?;
     if let Some(file) = args.json {
         let text = serde_json::to_vec_pretty(&results)?;
         std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn sandboxes(runs: u32, config: &Config) -> anyhow::Result<Results> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("the comparison with runsc itself needs root: run `sudo courier bench`");
+    }
+    let template = template::ensure(config, TEMPLATE).await?;
+    let floor = Floor::new(template.image(&config.templates))?;
+    let service = Service::start(config, &[]).await?;
+    let bench = Bench { service, floor, runs, bar: ProgressBar::new(STAGES) };
+    let measured = unless_interrupted(bench.measure()).await;
+    bench.bar.finish_and_clear();
+    let stopped = bench.service.stop().await;
+    let results = measured?;
+    stopped.context("the measured server was not ended cleanly")?;
+    Ok(results)
+}
+
+/// Does something until Ctrl-C, so that what was started can be ended in order.
+async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::select! {
+        done = work => done,
+        signal = tokio::signal::ctrl_c() => Err(match signal {
+            Ok(()) => anyhow::anyhow!("interrupted"),
+            Err(error) => error.into(),
+        }),
+    }
 }
 
 /// Stages of a bench, for the progress bar.
@@ -95,20 +124,13 @@ struct Bench {
 
 impl Bench {
     async fn measure(&self) -> anyhow::Result<Results> {
-        let mut results = Results {
-            cpus: std::thread::available_parallelism()?.get(),
-            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            technology: self.service.technology().await?,
-            profile: if cfg!(debug_assertions) { "dev" } else { "release" },
-            measurements: Vec::new(),
-            idle_pss_bytes: 0,
-        };
+        let mut results = Results::new(self.service.technology().await?)?;
         self.create_and_kill(&mut results).await?;
         self.create_at_once(&mut results).await?;
         self.commands(&mut results).await?;
         self.commands_at_once(&mut results).await?;
         self.files(&mut results).await?;
-        results.idle_pss_bytes = self.idle_memory().await?;
+        results.idle_pss_bytes = Some(self.idle_memory().await?);
         self.bar.inc(1);
         Ok(results)
     }
@@ -143,7 +165,7 @@ impl Bench {
     /// Makes a sandbox and runs a program in it, until its output is there.
     async fn create_to_output(&self) -> anyhow::Result<(Measured, Duration)> {
         let started = Instant::now();
-        let sandbox = self.service.create().await?;
+        let sandbox = self.service.create(None).await?;
         let mut events = sandbox.first_output().await?;
         let elapsed = started.elapsed();
         while events.next().await?.is_some() {}
@@ -193,7 +215,7 @@ impl Bench {
     async fn commands(&self, results: &mut Results) -> anyhow::Result<()> {
         let (mut host, mut exec, mut ours) =
             (Samples::default(), Samples::default(), Samples::default());
-        let sandbox = self.service.create().await?;
+        let sandbox = self.service.create(None).await?;
         for turn in 0..self.runs.div_ceil(TURN) {
             for run in 0..TURN + WARM_UP {
                 let time = tokio::task::block_in_place(floor::spawn_on_host)?;
@@ -224,7 +246,7 @@ impl Bench {
     /// Several commands at once in one sandbox, and as many processes of the host.
     async fn commands_at_once(&self, results: &mut Results) -> anyhow::Result<()> {
         let (mut host, mut ours) = (Samples::default(), Samples::default());
-        let sandbox = self.service.create().await?;
+        let sandbox = self.service.create(None).await?;
         for batch in 0..self.runs.div_ceil(AT_ONCE) + 1 {
             let on_host =
                 (0..AT_ONCE).map(|_one| tokio::task::spawn_blocking(floor::spawn_on_host));
@@ -255,7 +277,7 @@ impl Bench {
     }
 
     async fn files(&self, results: &mut Results) -> anyhow::Result<()> {
-        let sandbox = self.service.create().await?;
+        let sandbox = self.service.create(None).await?;
         for (size, label, runs) in [
             (SMALL_BYTES, "1 KiB", self.runs),
             (LARGE_BYTES, "64 MiB", self.runs.div_ceil(LARGE_SHARE)),

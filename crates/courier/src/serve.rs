@@ -1,7 +1,7 @@
 //! `courier serve`: server and node in one process.
 
 mod announce;
-mod ca;
+pub(crate) mod ca;
 mod dispatch;
 mod domain;
 mod listen;

@@ -18,6 +18,16 @@ const IDLE: [&str; 2] = ["/bin/sleep", "infinity"];
 const FLAGS: [&str; 4] =
     ["-network=none", "-directfs=false", "-ignore-cgroups", "-platform=systrap"];
 
+/// The same with the Sentry's own network stack on the links of its namespace.
+const ROUTED_FLAGS: [&str; 4] =
+    ["-network=sandbox", "-directfs=false", "-ignore-cgroups", "-platform=systrap"];
+/// Starts a sandbox on a network namespace, as `sh -c` with that namespace, a file to find it by and
+/// the command. In a pid namespace of its own, so that it ends with its first process; and with
+/// nothing at /proc/sys/net, by which runsc tells the host's network namespace and refuses: since
+/// Linux 6.11 every namespace looks like it there.
+const ROUTED: &str = "mount --bind \"$1\" \"$2\" && mount -t proc proc /proc && \
+    mount -t tmpfs none /proc/sys/net && shift 2 && exec \"$@\"";
+
 /// How long a killed Sentry may take to be gone.
 const KILL_DEADLINE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
@@ -68,6 +78,34 @@ impl Floor {
         Ok(elapsed)
     }
 
+    /// Runs a program in a sandbox on a network namespace, and returns what it prints. It ends
+    /// when the future is dropped.
+    ///
+    /// # Errors
+    /// runsc or the program failed.
+    pub(crate) async fn run_in(
+        &self,
+        network: &str,
+        id: &str,
+        program: &[&str],
+    ) -> anyhow::Result<String> {
+        let found = self.folder.path().join("network");
+        std::fs::write(&found, "")?;
+        let bundle = self.bundle_in(id, program, json!({"type": "network", "path": found}))?;
+        let mut command = tokio::process::Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--", "unshare"]);
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ROUTED, "sh"]);
+        command.arg(network).arg(&found).arg(&self.runsc);
+        command.arg("--root").arg(self.folder.path().join("state")).args(ROUTED_FLAGS);
+        command.args(["run", "-bundle"]).arg(&bundle).arg(id);
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            bail!("`runsc run` on a network failed ({}): {errors}", output.status);
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     /// Starts a sandbox that does nothing.
     ///
     /// # Errors
@@ -116,10 +154,14 @@ impl Floor {
     }
 
     fn bundle(&self, id: &str, program: &[&str]) -> anyhow::Result<PathBuf> {
+        self.bundle_in(id, program, json!({"type": "network"}))
+    }
+
+    fn bundle_in(&self, id: &str, program: &[&str], network: Value) -> anyhow::Result<PathBuf> {
         let bundle = self.folder.path().join(id);
         std::fs::create_dir_all(&bundle)?;
         let rootfs = self.folder.path().join("rootfs");
-        let config = configuration(&rootfs, &self.image, program);
+        let config = configuration(&rootfs, &self.image, program, network);
         std::fs::write(bundle.join("config.json"), serde_json::to_vec(&config)?)?;
         Ok(bundle)
     }
@@ -206,8 +248,12 @@ fn tail(child: Child) -> String {
 
 /// The same root file system and the same view as in our sandboxes; the overlay in memory is the
 /// cheapest that there is.
-fn configuration(rootfs: &Path, image: &Path, program: &[&str]) -> Value {
-    let namespaces = ["pid", "network", "ipc", "uts", "mount"].map(|kind| json!({ "type": kind }));
+fn configuration(rootfs: &Path, image: &Path, program: &[&str], network: Value) -> Value {
+    let namespaces: Vec<Value> = ["pid", "ipc", "uts", "mount"]
+        .map(|kind| json!({ "type": kind }))
+        .into_iter()
+        .chain([network])
+        .collect();
     json!({
         "ociVersion": "1.0.2",
         "process": {

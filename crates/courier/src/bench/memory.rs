@@ -1,5 +1,6 @@
-//! How much memory sandboxes hold.
+//! How much memory sandboxes and processes hold, and what processor time they have used.
 
+use std::time::Duration;
 use std::{fs, io};
 
 /// Proportional set size, in bytes, of every process that is in a cgroup of the sandbox: pages that
@@ -13,6 +14,24 @@ pub(crate) fn pss_bytes(sandbox: &str) -> io::Result<u64> {
         0 => Err(io::Error::other(format!("no memory of a process of sandbox {sandbox} is told"))),
         bytes => Ok(bytes),
     }
+}
+
+/// Proportional set size of one process, in bytes.
+pub(crate) fn process_bytes(pid: u32) -> io::Result<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    pss_in(&rollup).ok_or_else(|| io::Error::other(format!("process {pid} has no memory")))
+}
+
+/// Processor time of all threads of a process so far; of those that have ended it is not known.
+pub(crate) fn processor_time(pid: u32) -> io::Result<Duration> {
+    let mut nanos = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let first = text.split_whitespace().next();
+        let time: Option<u64> = first.and_then(|nanos| nanos.parse().ok());
+        nanos += time.ok_or_else(|| io::Error::other("the kernel counts no processor time"))?;
+    }
+    Ok(Duration::from_nanos(nanos))
 }
 
 fn is_in(pid: u32, sandbox: &str) -> bool {

@@ -111,11 +111,32 @@ pub(crate) struct Results {
     pub(crate) profile: &'static str,
     /// The measurements, in the order in which they are shown.
     pub(crate) measurements: Vec<Measurement>,
-    /// Proportional set size of an idle sandbox with everything that belongs to it, in bytes.
-    pub(crate) idle_pss_bytes: u64,
+    /// Proportional set size of an idle sandbox with everything that belongs to it, in bytes, where
+    /// it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) idle_pss_bytes: Option<u64>,
+    /// What else is to be told, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) remarks: Vec<String>,
 }
 
 impl Results {
+    /// Nothing measured yet, on this machine.
+    ///
+    /// # Errors
+    /// The machine does not say what it is.
+    pub(crate) fn new(technology: String) -> anyhow::Result<Self> {
+        Ok(Self {
+            cpus: std::thread::available_parallelism()?.get(),
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+            technology,
+            profile: if cfg!(debug_assertions) { "dev" } else { "release" },
+            measurements: Vec::new(),
+            idle_pss_bytes: None,
+            remarks: Vec::new(),
+        })
+    }
+
     /// Adds a measurement, compared with the earlier ones that `floors` names.
     pub(crate) fn add(&mut self, name: &str, samples: &Samples, floors: &[&str]) {
         self.push(name, samples, None, floors);
@@ -148,8 +169,13 @@ impl Results {
         for measurement in &self.measurements {
             text.push_str(&row(measurement));
         }
-        let pss = self.idle_pss_bytes as f64 / f64::from(1 << 20);
-        text.push_str(&format!("\nan idle sandbox holds {pss:.1} MiB (PSS)\n"));
+        if let Some(bytes) = self.idle_pss_bytes {
+            let pss = bytes as f64 / f64::from(1 << 20);
+            text.push_str(&format!("\nan idle sandbox holds {pss:.1} MiB (PSS)\n"));
+        }
+        for remark in &self.remarks {
+            text.push_str(&format!("\n{remark}\n"));
+        }
         text
     }
 }
@@ -186,7 +212,8 @@ mod tests {
             technology: "fake".to_owned(),
             profile: "dev",
             measurements: Vec::new(),
-            idle_pss_bytes: 3 << 20,
+            idle_pss_bytes: Some(3 << 20),
+            remarks: Vec::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! A server of our own to measure: on a port and a data folder that nobody else uses.
 
+use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -13,6 +14,7 @@ use courier_driver::launcher_process::socket_path;
 use courier_driver::{HostDriver, Linger};
 use courier_protocol::envd::process::{ProcessConfig, StartRequest};
 use courier_protocol::v1::{NewSandbox, Sandbox};
+use courier_types::egress::Policy;
 use http_body_util::BodyExt as _;
 use tokio::process::{Child, Command};
 
@@ -49,11 +51,11 @@ pub(crate) struct Measured {
 }
 
 impl Service {
-    /// Starts the server.
+    /// Starts the server, with more arguments of `courier serve`.
     ///
     /// # Errors
     /// It does not start.
-    pub(crate) async fn start(config: &Config) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: &Config, arguments: &[OsString]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("courier-bench-").tempdir()?;
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         // A bench that is killed takes its server with it.
@@ -70,6 +72,7 @@ impl Service {
             .arg(&config.guest_binary)
             .args(["--log", "warn", "serve", "--stay-root", "--listen"])
             .arg(format!("127.0.0.1:{port}"))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .kill_on_drop(true)
@@ -81,14 +84,15 @@ impl Service {
         Ok(Self { child, folder, api })
     }
 
-    /// Makes a sandbox.
+    /// Makes a sandbox, with a policy of its own where one is given.
     ///
     /// # Errors
     /// The server refuses.
-    pub(crate) async fn create(&self) -> anyhow::Result<Measured> {
+    pub(crate) async fn create(&self, egress: Option<Policy>) -> anyhow::Result<Measured> {
         let request = NewSandbox {
             template: Some(TEMPLATE.to_owned()),
             timeout_ms: Some(LIFE_MS),
+            egress,
             ..NewSandbox::default()
         };
         let sandbox: Sandbox = self.api.post("/v1/sandboxes", &request).await?;
@@ -111,6 +115,14 @@ impl Service {
     pub(crate) async fn technology(&self) -> anyhow::Result<String> {
         use courier_driver::Driver as _;
         Ok(self.launcher().await?.technology())
+    }
+
+    /// The server's process.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub(crate) fn pid(&self) -> anyhow::Result<u32> {
+        self.child.id().context("the server has ended")
     }
 
     async fn launcher(&self) -> anyhow::Result<HostDriver> {
@@ -151,20 +163,24 @@ async fn ready(mut child: Child, data: PathBuf) -> anyhow::Result<(Child, Api)> 
 }
 
 impl Measured {
+    /// Starts a program.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(crate) async fn start(&self, program: &str, args: Vec<String>) -> anyhow::Result<Events> {
+        let process = ProcessConfig { cmd: program.to_owned(), args, ..ProcessConfig::default() };
+        let request =
+            StartRequest { process: Some(process), stdin: Some(false), ..StartRequest::default() };
+        Ok(self.client.start(&request, None).await?)
+    }
+
     /// Starts the program of the comparisons and follows it to its first output.
     ///
     /// # Errors
     /// It cannot be started, or prints nothing.
     pub(crate) async fn first_output(&self) -> anyhow::Result<Events> {
         let [program, argument] = super::floor::PROGRAM;
-        let process = ProcessConfig {
-            cmd: program.to_owned(),
-            args: vec![argument.to_owned()],
-            ..ProcessConfig::default()
-        };
-        let request =
-            StartRequest { process: Some(process), stdin: Some(false), ..StartRequest::default() };
-        let mut events = self.client.start(&request, None).await?;
+        let mut events = self.start(program, vec![argument.to_owned()]).await?;
         loop {
             match events.next().await? {
                 Some(Event::Stdout(_)) => return Ok(events),
