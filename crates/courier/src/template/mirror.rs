@@ -10,6 +10,9 @@ const MOST_BYTES: u64 = 1024 * 1024;
 /// Ways to a mirror that work from inside a build.
 const SCHEMES: [&str; 5] = ["http://", "https://", "mirror+", "mirror:", "tor+"];
 
+/// The Debian release that sandboxes have: that of the recipes.
+pub(crate) const RELEASE: &str = "bookworm";
+
 /// One place of one suite that packages come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mirror {
@@ -32,6 +35,16 @@ impl Mirror {
     /// The same place, another suite.
     pub(crate) fn with_suite(&self, suite: &str) -> Self {
         Self { suite: suite.to_owned(), ..self.clone() }
+    }
+
+    /// Its address.
+    pub(crate) fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// The suite.
+    pub(crate) fn suite(&self) -> &str {
+        &self.suite
     }
 
     /// The line of a `sources.list`.
@@ -57,7 +70,12 @@ impl Mirror {
 /// The machine's mirrors of a Debian release and of its updates. When the machine itself is of
 /// another release of Debian, its mirrors are asked for this one.
 pub(crate) fn of_release(release: &str) -> Vec<Mirror> {
-    choose(&configured(Path::new(APT)), release)
+    in_folder(Path::new(APT), release)
+}
+
+/// The same of a machine that has apt's configuration in that folder.
+pub(crate) fn in_folder(apt: &Path, release: &str) -> Vec<Mirror> {
+    choose(&configured(apt), release)
 }
 
 /// The mirror of a suite that the machine may not have yet, at the place of its main suite.
@@ -224,6 +242,12 @@ mod tests {
         Suites: bookworm bookworm-updates bookworm-backports\nComponents: main contrib\n\
         Signed-By: /usr/share/keyrings/debian.gpg\n\n\
         Types: deb\nURIs: https://other.example/linux/debian\nSuites: bookworm\nComponents: stable\n";
+
+    #[test]
+    fn every_recipe_is_of_the_release_that_presets_are_made_for() {
+        let mut recipes = crate::template::recipe::Recipe::all().iter();
+        assert!(recipes.all(|recipe| recipe.suite == RELEASE));
+    }
 
     #[test]
     fn stanzas_give_the_release_and_its_updates_but_not_its_backports_nor_foreign_components() {
