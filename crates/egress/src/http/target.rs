@@ -12,10 +12,10 @@ use super::refusal::Refusal;
 use crate::policy::path::{PathError, canonical};
 
 /// Fields from which frameworks take another method.
-const METHOD_OVERRIDES: [&str; 3] =
+pub(super) const METHOD_OVERRIDES: [&str; 3] =
     ["x-http-method-override", "x-http-method", "x-method-override"];
 /// Fields from which frameworks take another path.
-const PATH_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
+pub(super) const PATH_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
 
 /// Most readings of one request: what its path, its method and one override of each give.
 const READINGS_MAX: usize = 8;
@@ -51,12 +51,9 @@ impl Target {
             ));
         }
         let (path, query) = (parts.uri.path(), parts.uri.query());
-        if method == "OPTIONS" && path == "*" {
-            let reading = Reading { method: method.to_owned(), path: path.to_owned() };
-            let sent = PathAndQuery::from_static("*");
-            return Ok(Self { readings: vec![reading], sent });
-        }
-        let paths = overridden(readings_of(path)?, &parts.headers)?;
+        let of_server = method == "OPTIONS" && path == "*" && query.is_none();
+        let plain = if of_server { vec![path.to_owned()] } else { readings_of(path)? };
+        let paths = overridden(plain, &parts.headers)?;
         let methods = methods(method, &parts.headers)?;
         let readings: Vec<Reading> = paths
             .iter()
@@ -217,6 +214,9 @@ mod tests {
         assert_eq!(scoped.sent.as_str(), "/@scope%2Fname");
         let method = read("POST", "/a", &[("X-HTTP-Method-Override", "delete")]).unwrap();
         assert_eq!(readings(&method), ["POST /a", "DELETE /a"]);
+        let server = read("OPTIONS", "*", &[("X-HTTP-Method", "PUT")]).unwrap();
+        assert_eq!(readings(&server), ["OPTIONS *", "PUT *"]);
+        assert_eq!(server.sent.as_str(), "*");
         let path = read("GET", "/a", &[("X-Original-URL", "/admin?x"), ("X-Rewrite-URL", "/a")]);
         assert_eq!(readings(&path.unwrap()), ["GET /a", "GET /admin"]);
     }
@@ -234,6 +234,8 @@ mod tests {
             ("GET", "/a%5cb", &[]),
             ("GET", "/a%252fb", &[]),
             ("GET", "/a%2f%00", &[]),
+            ("GET", "*", &[]),
+            ("OPTIONS", "*", &[("x-original-url", "/../b")]),
             ("GET", "/a", &[("x-original-url", "/../b")]),
             ("GET", "/a", &[("x-original-url", "http://b.test/")]),
             ("POST", "/a", &[("x-http-method", "")]),
