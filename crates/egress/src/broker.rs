@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use courier_types::SandboxId;
 use courier_types::egress::{Credential, Injection, SecretName, SecretValue, TemplatePart};
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use zeroize::Zeroizing;
 
@@ -124,7 +124,7 @@ impl Broker {
         let mut used = Used::default();
         let headers = self.headers(credentials, &mut used).await?;
         for name in headers.keys() {
-            parts.headers.remove(name);
+            remove_alike(&mut parts.headers, name);
         }
         if headers.contains_key(&header::AUTHORIZATION)
             || headers.contains_key(&header::PROXY_AUTHORIZATION)
@@ -148,8 +148,8 @@ impl Broker {
         &self,
         credentials: &[&Credential],
         used: &mut Used,
-    ) -> Result<http::HeaderMap, BrokerError> {
-        let mut headers = http::HeaderMap::new();
+    ) -> Result<HeaderMap, BrokerError> {
+        let mut headers = HeaderMap::new();
         for credential in credentials {
             let name = match &credential.injection {
                 Injection::Header { name, .. } => HeaderName::from_bytes(name.as_bytes())
@@ -263,6 +263,17 @@ fn header_value(
         Some(name) => BrokerError::Value { name },
         None => BrokerError::Header { name: header.to_owned() },
     })
+}
+
+/// Removes the field of that name, and those that servers take for it which hand fields on as
+/// variables: `-` and `_` are one there (RFC 3875, section 4.1.18).
+fn remove_alike(headers: &mut HeaderMap, name: &HeaderName) {
+    let variable = |name: &HeaderName| name.as_str().replace('-', "_");
+    let alike: Vec<HeaderName> =
+        headers.keys().filter(|other| variable(other) == variable(name)).cloned().collect();
+    for name in alike {
+        headers.remove(name);
+    }
 }
 
 /// A header's value that no table of compressed headers keeps; `None` where a header cannot carry

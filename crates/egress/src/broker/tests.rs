@@ -98,11 +98,12 @@ async fn basic_and_header_credentials_are_built_from_their_secrets() {
         r#""as":{"header":{"name":"X-Key","value":"k=${secrets.openai}; g=${secrets.gh}"}}"#,
     );
     let literal = credential(r#""as":{"header":{"name":"X-Team","value":"blue"}}"#);
-    let mut parts = parts(&[("x-key", "guest"), ("x-team", "red")]);
+    let mut parts = parts(&[("x-key", "guest"), ("x_key", "guest"), ("x-team", "red")]);
     let applied = broker().apply(&[&basic, &header, &literal], &mut parts).await.unwrap();
     assert_eq!(values(&parts, "authorization"), ["Basic eDpnaHBfMDEyMzQ1Njc4OQ=="]);
     assert_eq!(values(&parts, "x-key"), [format!("k={KEY}; g=ghp_0123456789")]);
     assert_eq!(values(&parts, "x-team"), ["blue"]);
+    assert!(values(&parts, "x_key").is_empty(), "some servers read it as x-key");
     assert_eq!(applied.secrets.len(), 2);
     let mut headers = http::HeaderMap::new();
     for value in ["Basic eDpnaHBfMDEyMzQ1Njc4OQ==", "x:ghp_0123456789", KEY] {

@@ -5,6 +5,8 @@ use http::header::{
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
+use super::target::{METHOD_OVERRIDES, PATH_OVERRIDES};
+
 /// Fields of one connection that need not be named in `Connection`.
 const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
@@ -17,6 +19,19 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
+
+/// Fields that were judged, or that say where a request ends or goes; with those of
+/// [`METHOD_OVERRIDES`] and [`PATH_OVERRIDES`].
+const JUDGED: [&str; 3] = ["content-length", "transfer-encoding", "proxy-authorization"];
+
+/// True when a field has the name of one that was judged, but with underscores: servers that hand
+/// fields on as variables (RFC 3875, section 4.1.18) do not tell the two apart.
+pub(super) fn has_lookalike(headers: &HeaderMap) -> bool {
+    headers.keys().filter(|name| name.as_str().contains('_')).any(|name| {
+        let meant = name.as_str().replace('_', "-");
+        JUDGED.iter().chain(&METHOD_OVERRIDES).chain(&PATH_OVERRIDES).any(|name| *name == meant)
+    })
+}
 
 /// Takes away what concerns one connection only, and what `Connection` names.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {

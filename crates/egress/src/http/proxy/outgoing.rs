@@ -18,12 +18,18 @@ use super::super::pool::{Freshness, Lease};
 use super::super::refusal::Refusal;
 use super::failure::Failure;
 
-/// What the guard checks on HTTP/1 and HTTP/2 has to be checked for too.
+/// What no server may read otherwise than it was judged; on HTTP/2 with what the guard checks on
+/// HTTP/1.
 pub(super) fn check_fields(parts: &Parts) -> Result<(), Refusal> {
     let expects = parts.headers.get_all(EXPECT).iter();
     if expects.into_iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         let why = "only Expect: 100-continue is understood";
         return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "protocol", why));
+    }
+    if fields::has_lookalike(&parts.headers) {
+        return Err(Refusal::malformed(
+            "a field's name is that of a judged field with underscores",
+        ));
     }
     if parts.version < Version::HTTP_2 {
         return Ok(());
