@@ -64,6 +64,7 @@ impl Transport for NodeTransport {
             NodeError::Guest { .. } => TransportError::Guest(error.into()),
             NodeError::UnknownBuild { .. }
             | NodeError::Full { .. }
+            | NodeError::PortClosed { .. }
             | NodeError::Network { .. }
             | NodeError::Node(_) => TransportError::Unreachable(error.into()),
         })

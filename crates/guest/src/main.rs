@@ -11,6 +11,7 @@ mod http;
 mod metrics;
 mod network;
 mod path;
+mod ports;
 mod process;
 mod reaper;
 mod router;

@@ -27,6 +27,9 @@ pub(crate) enum GuestError {
     /// The request's own body broke off: whoever sent it hung up.
     #[error("the request broke off before its end")]
     BodyBroken,
+    /// Nothing listens on the port.
+    #[error("nothing listens on the port")]
+    PortClosed,
     /// It did not answer in time.
     #[error("the guest daemon did not answer within {} s", after.as_secs())]
     Late {

@@ -2,6 +2,7 @@
 
 mod body;
 mod meter;
+mod port;
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,8 +23,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::NodeConfig;
 use crate::failure::GuestError;
-use body::{AnswerBody, RequestBody};
+use body::{Account, AnswerBody};
 use meter::{Meter, Metered};
+use port::PORTS_LIMIT;
+
+pub(crate) use body::RequestBody;
+pub(crate) use port::PortStream;
 
 /// Most requests in flight in one sandbox, streams included.
 const REQUESTS_LIMIT: usize = 1_024;
@@ -61,6 +66,8 @@ const AUTHORITY: &str = "guest";
 pub(crate) struct Guest {
     sender: SendRequest<Body>,
     permits: Arc<Semaphore>,
+    /// Connections to ports, which are requests too.
+    ports: Arc<Semaphore>,
     meter: Arc<Meter>,
     /// The sandbox is being destroyed: whatever is in flight fails.
     cut: CancellationToken,
@@ -139,6 +146,7 @@ impl Guest {
         Ok(Self {
             sender,
             permits: Arc::new(Semaphore::new(REQUESTS_LIMIT)),
+            ports: Arc::new(Semaphore::new(PORTS_LIMIT)),
             meter,
             cut: CancellationToken::new(),
             closed,
@@ -190,10 +198,7 @@ impl Guest {
         &self,
         request: Request<Body>,
     ) -> Result<Response<Body>, GuestError> {
-        let permit = Arc::clone(&self.permits)
-            .try_acquire_owned()
-            .map_err(|_exhausted| GuestError::Busy { limit: REQUESTS_LIMIT })?;
-        self.meter.requested();
+        let account = self.account()?;
         let (parts, body) = request.into_parts();
         let (body, sending) = RequestBody::new(body);
         let mut request = Request::new(body.boxed_unsync());
@@ -219,10 +224,16 @@ impl Guest {
             },
             () = late => return Err(GuestError::Late { after }),
         };
-        Ok(answer.map(|body| {
-            AnswerBody::new(body, self.cut.clone(), (permit, Arc::clone(&self.meter)))
-                .boxed_unsync()
-        }))
+        Ok(answer.map(|body| AnswerBody::new(body, self.cut.clone(), account).boxed_unsync()))
+    }
+
+    /// Makes room for one more request.
+    fn account(&self) -> Result<Account, GuestError> {
+        let permit = Arc::clone(&self.permits)
+            .try_acquire_owned()
+            .map_err(|_exhausted| GuestError::Busy { limit: REQUESTS_LIMIT })?;
+        self.meter.requested();
+        Ok((permit, Arc::clone(&self.meter)))
     }
 }
 

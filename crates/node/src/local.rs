@@ -7,14 +7,16 @@ use async_trait::async_trait;
 use courier_driver::{Driver, DriverError};
 use courier_egress::NetworkError;
 use courier_lifecycle::sandbox::{Origin, State};
-use courier_protocol::node::{Body, Node, NodeError, NodeInfo, Report};
+use courier_protocol::node::{Body, ByteStream, Node, NodeError, NodeInfo, Report};
 use courier_types::egress::{ExplainRequest, Explanation, FlowPage, NetworkSpec};
 use courier_types::{AccessToken, EndReason, SandboxId, SandboxSpec, Timestamp, Usage};
 use tokio::sync::{Semaphore, oneshot};
+use tokio_util::compat::TokioAsyncReadCompatExt as _;
 
 use crate::admission::HostMemory;
 use crate::config::NodeConfig;
 use crate::failure::{DriverFailure, GuestError, node_error};
+use crate::guest::{Guest, PortStream};
 use crate::registry::{Context, Entry, Registry};
 use crate::reports::Reports;
 use crate::sandbox::{self, Command, Handle, View, jobs};
@@ -33,6 +35,17 @@ pub enum Guard {
     Open,
     /// This token.
     Token(AccessToken),
+}
+
+/// How the ports of a sandbox are reached.
+#[derive(Debug)]
+pub(crate) struct Exposure {
+    /// Every port but the guest daemon's wants it, where it is there.
+    pub(crate) traffic_token: Option<AccessToken>,
+    /// What servers see instead of the real host, with `${PORT}` for the port.
+    pub(crate) mask_request_host: Option<String>,
+    /// Ports whose servers speak TLS.
+    pub(crate) https_ports: Vec<u16>,
 }
 
 /// The node of this machine. Dropping it lets go of its sandboxes and leaves their machines as the
@@ -68,10 +81,15 @@ impl LocalNode {
         Some(handle.spec.access_token.clone().map_or(Guard::Open, Guard::Token))
     }
 
-    /// What every port but the guest daemon's wants, where the sandbox's ports are not public.
-    #[must_use]
-    pub fn traffic_token(&self, id: &SandboxId) -> Option<AccessToken> {
-        self.context.registry.get(id)?.spec.network.traffic_token.clone()
+    /// How the ports of a sandbox are reached, as it was made.
+    pub(crate) fn exposure(&self, id: &SandboxId) -> Option<Exposure> {
+        let handle = self.context.registry.get(id)?;
+        let network = &handle.spec.network;
+        Some(Exposure {
+            traffic_token: network.traffic_token.clone(),
+            mask_request_host: network.mask_request_host.clone(),
+            https_ports: network.https_ports.clone(),
+        })
     }
 
     /// Destroys every sandbox of this node, all at once.
@@ -97,6 +115,19 @@ impl LocalNode {
         self.context.registry.get(id).ok_or_else(|| NodeError::NotFound { id: id.clone() })
     }
 
+    fn guest(&self, id: &SandboxId) -> Result<Arc<Guest>, NodeError> {
+        let guest = self.handle(id)?.view.borrow().guest.clone();
+        guest.ok_or_else(|| NodeError::NotFound { id: id.clone() })
+    }
+
+    /// Connects to a port inside, as [`Node::connect`].
+    pub(crate) async fn dial(&self, id: &SandboxId, port: u16) -> Result<PortStream, NodeError> {
+        self.guest(id)?.connect(port).await.map_err(|error| match error {
+            GuestError::PortClosed => NodeError::PortClosed { id: id.clone(), port },
+            other => guest_error(id, other),
+        })
+    }
+
     /// Waits until a sandbox runs or has ended.
     async fn settled(&self, handle: &Handle) -> Result<View, NodeError> {
         let config = &self.context.config;
@@ -109,6 +140,24 @@ impl LocalNode {
             Ok(Err(_)) => Err(NodeError::NotFound { id: handle.spec.id.clone() }),
             Err(elapsed) => Err(NodeError::Node(elapsed.into())),
         }
+    }
+}
+
+/// What came of asking a guest.
+fn guest_error(id: &SandboxId, error: GuestError) -> NodeError {
+    let id = id.clone();
+    match error {
+        GuestError::Ended => NodeError::NotFound { id },
+        GuestError::Busy { .. } => NodeError::Full { what: error.to_string() },
+        GuestError::Socket(_)
+        | GuestError::Channel(_)
+        | GuestError::Connection(_)
+        | GuestError::Request(_)
+        | GuestError::BodyBroken
+        | GuestError::PortClosed
+        | GuestError::Late { .. }
+        | GuestError::Answer { .. }
+        | GuestError::Network(_) => NodeError::Guest { id, source: error.into() },
     }
 }
 
@@ -297,21 +346,11 @@ impl Node for LocalNode {
         id: &SandboxId,
         request: http::Request<Body>,
     ) -> Result<http::Response<Body>, NodeError> {
-        let handle = self.handle(id)?;
-        let guest = handle.view.borrow().guest.clone();
-        let guest = guest.ok_or_else(|| NodeError::NotFound { id: id.clone() })?;
-        guest.request(request).await.map_err(|error| match error {
-            GuestError::Ended => NodeError::NotFound { id: id.clone() },
-            GuestError::Busy { .. } => NodeError::Full { what: error.to_string() },
-            GuestError::Socket(_)
-            | GuestError::Channel(_)
-            | GuestError::Connection(_)
-            | GuestError::Request(_)
-            | GuestError::BodyBroken
-            | GuestError::Late { .. }
-            | GuestError::Answer { .. }
-            | GuestError::Network(_) => NodeError::Guest { id: id.clone(), source: error.into() },
-        })
+        self.guest(id)?.request(request).await.map_err(|error| guest_error(id, error))
+    }
+
+    async fn connect(&self, id: &SandboxId, port: u16) -> Result<Box<dyn ByteStream>, NodeError> {
+        Ok(Box::new(self.dial(id, port).await?.compat()))
     }
 
     async fn next_report(&self) -> Report {

@@ -1,17 +1,17 @@
 //! The data plane: clients' requests to the guests of this node.
 //!
-//! Each request is routed ([`route()`]), let in (`auth`) and rewritten: only headers from a short
-//! list go in and come out, so no token, cookie or trick reaches a guest, and no cookie or redirect
-//! of a guest reaches a browser. Only listed paths exist; those that are for the node (`/init`,
-//! `/ready`, ...) answer 404. Both bodies stream. When a sandbox ends under a request, the body
-//! fails, so that the client's connection is aborted and not ended well.
-//!
-//! Ports of the user's own servers inside are not served yet: they answer 502 "port is not open".
+//! Each request is routed ([`route()`]). One for the guest daemon is let in (`auth`) and rewritten:
+//! only headers from a short list go in and come out, so no token, cookie or trick reaches a guest,
+//! and no cookie or redirect of a guest reaches a browser. Only listed paths exist; those that are
+//! for the node (`/init`, `/ready`, ...) answer 404. Every other port is a server of the user's own
+//! (`ports`). Bodies stream. When a sandbox ends under a request, the body fails, so that the
+//! client's connection is aborted and not ended well.
 
 mod answer;
 mod auth;
 mod headers;
 mod path;
+mod ports;
 mod query;
 mod route;
 
@@ -30,6 +30,7 @@ use http_body_util::BodyExt as _;
 use crate::{Guard, LocalNode};
 use path::Endpoint;
 
+pub use ports::Via;
 pub use route::{BadRoute, Route, RouteConfig, Routing, route};
 
 /// Most bytes of a request's path and query.
@@ -62,11 +63,14 @@ impl DataPlane {
                 return answer::error(StatusCode::NOT_FOUND, "there is no sandbox in this address");
             }
         };
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        if route.port != envd::PORT {
+            return self.pass_to_port(&route, request).await;
+        }
         if headers::is_preflight(&request) {
             return answer::preflight(request.headers());
         }
-        let answer = self.pass(route, request.map(|body| body.map_err(Into::into).boxed_unsync()));
-        answer::with_cors(answer.await)
+        answer::with_cors(self.pass(route, request).await)
     }
 
     async fn pass(&self, route: Route, request: Request<Body>) -> Response<Body> {
@@ -74,13 +78,6 @@ impl DataPlane {
             return answer::not_found(&route.sandbox);
         };
         let Some(guard) = self.node.guard(&id) else { return answer::not_found(id.as_str()) };
-        if route.port != envd::PORT {
-            let wanted = self.node.traffic_token(&id);
-            return match auth::check_traffic(wanted.as_ref(), &request) {
-                Ok(()) => answer::port_closed(&id, route.port),
-                Err(refused) => answer::traffic_refused(&id, refused),
-            };
-        }
         if request.uri().path_and_query().is_some_and(|p| p.as_str().len() > URI_LIMIT_BYTES) {
             return answer::error(StatusCode::URI_TOO_LONG, "the address is too long");
         }

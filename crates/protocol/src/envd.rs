@@ -9,6 +9,7 @@ pub mod connect;
 pub mod filesystem;
 pub mod init;
 mod json;
+pub mod ports;
 pub mod process;
 pub mod signature;
 

@@ -15,22 +15,22 @@ use super::meter::Meter;
 use crate::failure::GuestError;
 
 /// A request's body; tells when it has been read to its end, or dropped, and whether it broke off.
-pub(super) struct RequestBody {
+pub(crate) struct RequestBody {
     inner: Body,
     sent: Option<DropGuard>,
     broken: CancellationToken,
 }
 
 /// What becomes of a request's body.
-pub(super) struct Sending {
+pub(crate) struct Sending {
     /// It has been read to its end, or dropped.
     pub(super) sent: CancellationToken,
     /// It broke off: the client's doing.
-    pub(super) broken: CancellationToken,
+    pub(crate) broken: CancellationToken,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Body) -> (Self, Sending) {
+    pub(crate) fn new(inner: Body) -> (Self, Sending) {
         let sending = Sending { sent: CancellationToken::new(), broken: CancellationToken::new() };
         let guard = sending.sent.clone().drop_guard();
         let sent = (!inner.is_end_stream()).then_some(guard);

@@ -19,6 +19,10 @@ const REQUEST_BYTES: u64 = 5 * 1_024 * 1_024;
 /// What a delivered byte accounts for: an answer in small pieces is mostly framing.
 const DELIVERED_FACTOR: u64 = 4;
 
+/// What framing adds to a piece of an answer (RFC 9113, section 4.1). A server may well answer byte by
+/// byte; an empty piece is delivered to nobody and accounts for nothing.
+const FRAME_HEADER_BYTES: usize = 9;
+
 /// Sent bytes of which the guest's one byte of window updates may come.
 const SENT_DIVISOR: u64 = 4;
 
@@ -41,9 +45,11 @@ impl Meter {
         self.allow(REQUEST_BYTES);
     }
 
-    /// Bytes of an answer went on to whoever asked.
+    /// A piece of an answer went on to whoever asked.
     pub(super) fn delivered(&self, bytes: usize) {
-        self.allow(count(bytes).saturating_mul(DELIVERED_FACTOR));
+        if bytes > 0 {
+            self.allow(count(bytes + FRAME_HEADER_BYTES).saturating_mul(DELIVERED_FACTOR));
+        }
     }
 
     fn sent(&self, bytes: usize) {
@@ -159,6 +165,16 @@ mod tests {
     }
 
     #[test]
+    fn empty_pieces_are_a_flood() {
+        let meter = Meter::default();
+        let flooded = (0..8 << 20).any(|_piece| {
+            meter.delivered(0);
+            meter.received(FRAME_HEADER_BYTES).is_err()
+        });
+        assert!(flooded);
+    }
+
+    #[test]
     fn what_was_delivered_or_asked_for_never_counts_as_a_flood() {
         let meter = Meter::default();
         for _answer in 0..10_000 {
@@ -166,6 +182,10 @@ mod tests {
             meter.delivered(1 << 20);
         }
         meter.received(64 << 20).unwrap();
+        for _byte in 0..1 << 20 {
+            meter.received(1 + FRAME_HEADER_BYTES).unwrap();
+            meter.delivered(1);
+        }
         let meter = Meter::default();
         meter.received(64 << 20).unwrap();
         for _cancelled in 0..1_000 {

@@ -100,6 +100,7 @@ pub(super) fn failed(id: &SandboxId, failure: &NodeError) -> Response<Body> {
         {
             error(StatusCode::BAD_REQUEST, "the request broke off before its end")
         }
+        NodeError::PortClosed { port, .. } => port_closed(id, *port),
         NodeError::Guest { .. } => guest_failed(id, failure),
         NodeError::UnknownBuild { .. } | NodeError::Network { .. } | NodeError::Node(_) => {
             node_failed(id, failure)

@@ -10,10 +10,10 @@ use super::query::{FilesQuery, QueryError};
 use crate::Guard;
 
 /// Header with a sandbox's access token.
-const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-access-token");
+pub(super) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-access-token");
 
 /// Header with the token of a sandbox whose ports are not public.
-const TRAFFIC_HEADER: HeaderName = HeaderName::from_static("e2b-traffic-access-token");
+pub(super) const TRAFFIC_HEADER: HeaderName = HeaderName::from_static("e2b-traffic-access-token");
 
 /// Why a request to a port is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -4,10 +4,10 @@
 use http::{HeaderMap, HeaderName, Uri, header};
 
 /// Header with the sandbox's id.
-const SANDBOX_HEADER: HeaderName = HeaderName::from_static("e2b-sandbox-id");
+pub(super) const SANDBOX_HEADER: HeaderName = HeaderName::from_static("e2b-sandbox-id");
 
 /// Header with the guest port.
-const PORT_HEADER: HeaderName = HeaderName::from_static("e2b-sandbox-port");
+pub(super) const PORT_HEADER: HeaderName = HeaderName::from_static("e2b-sandbox-port");
 
 /// Most characters of an id that is looked up.
 const ID_LIMIT_CHARS: usize = 64;

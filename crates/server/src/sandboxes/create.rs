@@ -77,8 +77,10 @@ impl From<&CreateError> for ApiError {
                 Self::not_started(format!("Failed to place sandbox: {}", chain(error)))
             }
             CreateError::Node(
-                node
-                @ (NodeError::NotFound { .. } | NodeError::Network { .. } | NodeError::Node(_)),
+                node @ (NodeError::NotFound { .. }
+                | NodeError::PortClosed { .. }
+                | NodeError::Network { .. }
+                | NodeError::Node(_)),
             ) => Self::internal(node),
             CreateError::TooSlow { .. } => Self::gateway_timeout(error.to_string()),
             CreateError::Killed { .. } | CreateError::ReplayedFailure { .. } => {

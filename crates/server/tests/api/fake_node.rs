@@ -10,7 +10,7 @@ use courier_protocol::envd::connect::{Codec, decode, encode_end, encode_envelope
 use courier_protocol::envd::process::{
     DataEvent, EndEvent, ProcessEvent, StartEvent, StartRequest, StartResponse,
 };
-use courier_protocol::node::{Body, Node, NodeError, NodeInfo, Report};
+use courier_protocol::node::{Body, ByteStream, Node, NodeError, NodeInfo, Report};
 use courier_types::egress::{
     ExplainRequest, ExplainStep, Explanation, Flow, FlowPage, NetworkSpec,
 };
@@ -19,7 +19,9 @@ use courier_types::{
 };
 use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Full, StreamBody};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, watch};
+use tokio_util::compat::TokioAsyncReadCompatExt as _;
 
 /// What `create` does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -409,6 +411,25 @@ impl Node for FakeNode {
                 Ok(response)
             }
         }
+    }
+
+    /// Every port but 1 has a server that says back what it hears.
+    async fn connect(&self, id: &SandboxId, port: u16) -> Result<Box<dyn ByteStream>, NodeError> {
+        let id = id.clone();
+        if !self.lock().alive.contains_key(&id) {
+            return Err(NodeError::NotFound { id });
+        }
+        if port == 1 {
+            return Err(NodeError::PortClosed { id, port });
+        }
+        let (ours, theirs) = tokio::io::duplex(1_024);
+        tokio::spawn(async move {
+            let (mut hear, mut say) = tokio::io::split(theirs);
+            // Whoever asked may have gone.
+            let _cut = tokio::io::copy(&mut hear, &mut say).await;
+            let _gone = say.shutdown().await;
+        });
+        Ok(Box::new(ours.compat()))
     }
 
     async fn next_report(&self) -> Report {
