@@ -20,6 +20,7 @@ mod outside;
 mod pool;
 mod proxy;
 mod refusal;
+mod room;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -45,9 +46,10 @@ use self::guard::{Guarded, HEAD_MAX};
 use self::live::Live;
 use self::origin::Origin;
 use self::outside::Outside;
-use self::pool::{InGroup, READ_BUFFER};
+use self::pool::{InGroup, Pool, READ_BUFFER};
 use self::proxy::Proxy;
 use self::refusal::Refusal;
+pub(crate) use self::room::Room;
 use self::turn::Turn;
 use crate::connection::Conversation;
 use crate::network::Tasks;
@@ -61,12 +63,6 @@ const RESETS_MAX: usize = 64;
 
 /// How much is buffered per HTTP/2 stream towards the guest.
 const SEND_BUFFER: usize = 64 * 1024;
-
-/// How much of one request may be on its way over HTTP/2 without having been taken: the guest is
-/// near, so little is enough.
-const STREAM_WINDOW: u32 = 256 * 1024;
-/// The same of all requests on a connection.
-const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// An HTTP/2 connection without requests for so long is closed.
 const IDLE_DEADLINE: Duration = Duration::from_secs(300);
@@ -130,7 +126,9 @@ where
     let guarded = guard::Origin { scheme: origin.scheme_text(), port: origin.address.port() };
     let guarded = Guarded::new(stream, guarded, turn.clone(), report);
     let live = Live::new(outside.policy());
-    let proxy = Arc::new(Proxy::new(origin, outside, Some(turn), live.clone()));
+    let windowed = outside.room().connection();
+    let pool = Pool::new(Arc::clone(&outside), windowed.windows);
+    let proxy = Arc::new(Proxy::new(origin, outside, Some(turn), (live.clone(), pool)));
     let connection = http1::Builder::new()
         .max_buf_size(READ_BUFFER)
         // The guard has deadlines of its own.
@@ -158,14 +156,17 @@ where
     // Requests end with the connection: their tasks are of a group of its own.
     let tasks = outside.tasks().child();
     let _group = EndOnDrop(tasks.clone());
-    let proxy = Arc::new(Proxy::new(origin, outside, None, live.clone()));
+    let windowed = outside.room().connection();
+    let windows = windowed.windows;
+    let pool = Pool::new(Arc::clone(&outside), windows);
+    let proxy = Arc::new(Proxy::new(origin, outside, None, (live.clone(), pool)));
     let connection = http2::Builder::new(InGroup(tasks))
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_MAX as u32)
         .max_send_buf_size(SEND_BUFFER)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(windows.of_request())
+        .initial_connection_window_size(windows.of_requests())
         .max_pending_accept_reset_streams(RESETS_MAX)
         .max_local_error_reset_streams(RESETS_MAX)
         .serve_connection(TokioIo::new(stream), Serve(Arc::clone(&proxy)));

@@ -27,6 +27,7 @@ use crate::connection::Gate;
 use crate::dial::{Dialer, Proxy, ProxyError, Reach};
 use crate::dns::{Dns, DnsSetup, Resolver, ResolverError};
 use crate::flow::FlowLog;
+use crate::http::Room;
 use crate::policy::{CompileError, Compiled, ExplainError, explain};
 use crate::source::CredentialSource;
 use crate::stack::{self, StackHandle};
@@ -160,6 +161,7 @@ impl Network {
             trust: host.trust.clone(),
             broker: Broker::new(source, sandbox.clone()),
             tunnels,
+            room: Room::default(),
             flows,
             tasks,
             sandbox,

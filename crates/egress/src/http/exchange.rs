@@ -15,6 +15,7 @@ use super::guard::Host;
 use super::live::Going;
 use super::origin::Origin;
 use super::refusal::Refusal;
+use super::room::Place;
 use crate::flow::FlowLog;
 use crate::policy::Scheme;
 
@@ -87,6 +88,7 @@ pub(super) struct Exchange {
     flows: FlowLog,
     asking: Asking,
     going: Going,
+    _place: Place,
     begun: Instant,
     bytes_out: AtomicU64,
     bytes_in: AtomicU64,
@@ -105,11 +107,12 @@ struct Noted {
 
 impl Exchange {
     /// Begins.
-    pub(super) fn new(flows: FlowLog, asking: Asking, going: Going) -> Self {
+    pub(super) fn new(flows: FlowLog, asking: Asking, going: Going, place: Place) -> Self {
         Self {
             flows,
             asking,
             going,
+            _place: place,
             begun: Instant::now(),
             bytes_out: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::guard::Host;
+use super::room::Room;
 use crate::broker::Broker;
 use crate::connection::{Conversation, upstream};
 use crate::flow::FlowLog;
@@ -51,6 +52,8 @@ pub(super) trait Outside: Send + Sync + 'static {
     fn broker(&self) -> &Broker;
     /// Where flows are written.
     fn flows(&self) -> &FlowLog;
+    /// How much room the sandbox's HTTP has.
+    fn room(&self) -> &Room;
     /// Where tasks run.
     fn tasks(&self) -> &Tasks;
     /// A new connection to where the conversation leads.
@@ -73,6 +76,10 @@ impl Outside for Conversation {
 
     fn flows(&self) -> &FlowLog {
         &self.context.flows
+    }
+
+    fn room(&self) -> &Room {
+        &self.context.room
     }
 
     fn tasks(&self) -> &Tasks {

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::body::ProxyBody;
 use super::guard::{HEAD_MAX, Host};
 use super::outside::{ConnectError, Outside};
+use super::room::Windows;
 use crate::network::Tasks;
 use crate::tls::Alpn;
 
@@ -28,18 +29,13 @@ const READY_WAIT: Duration = Duration::from_millis(100);
 /// How much an HTTP/2 connection buffers per stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// How much of one answer may be on its way over HTTP/2 without having been taken: 10 MB/s over
-/// 100 ms.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// The same of all answers on a connection, which bounds what a guest that does not read costs.
-const CONNECTION_WINDOW: u32 = 2 << 20;
-
 /// How much an HTTP/1 connection buffers: a head and some content.
 pub(super) const READ_BUFFER: usize = 2 * HEAD_MAX;
 
 /// The connections.
 pub(super) struct Pool {
     outside: Arc<dyn Outside>,
+    windows: Windows,
     idle: Mutex<Vec<Idle>>,
     shared: Mutex<Option<Shared>>,
     /// Held while it is not known whether the upstream speaks HTTP/2.
@@ -88,9 +84,10 @@ where
 
 impl Pool {
     /// Without connections.
-    pub(super) fn new(outside: Arc<dyn Outside>) -> Arc<Self> {
+    pub(super) fn new(outside: Arc<dyn Outside>, windows: Windows) -> Arc<Self> {
         Arc::new(Self {
             outside,
+            windows,
             idle: Mutex::default(),
             shared: Mutex::default(),
             dialling: tokio::sync::Mutex::default(),
@@ -143,8 +140,8 @@ impl Pool {
                 .timer(TokioTimer::new())
                 .max_header_list_size(HEAD_MAX as u32)
                 .max_send_buf_size(SEND_BUFFER)
-                .initial_stream_window_size(STREAM_WINDOW)
-                .initial_connection_window_size(CONNECTION_WINDOW)
+                .initial_stream_window_size(self.windows.of_answer())
+                .initial_connection_window_size(self.windows.of_answers())
                 .handshake(io)
                 .await
                 .map_err(failed)?;

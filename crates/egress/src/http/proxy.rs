@@ -76,14 +76,14 @@ struct Answered {
 }
 
 impl Proxy {
-    /// A proxy for one connection; `turn` is of an HTTP/1 connection's guard.
+    /// A proxy for one connection, its requests and the connections that they need; `turn` is of
+    /// an HTTP/1 connection's guard.
     pub(super) fn new(
         origin: Origin,
         outside: Arc<dyn Outside>,
         turn: Option<Turn>,
-        live: Live,
+        (live, pool): (Live, Arc<Pool>),
     ) -> Self {
-        let pool = Pool::new(Arc::clone(&outside));
         Self { origin, outside, live, pool, turn, tunnels: Tunnels::default() }
     }
 
@@ -149,9 +149,11 @@ impl Proxy {
         if carries_token && credentials.is_empty() {
             return Err(refuse(misplaced_token()));
         }
+        let place = self.outside.room().request();
+        let place = place.map_err(|full| refuse(Refusal::limit(full.to_string())))?;
         let content = content_of(&parts);
         let flows = self.outside.flows().clone();
-        let exchange = Arc::new(Exchange::new(flows, asking, going));
+        let exchange = Arc::new(Exchange::new(flows, asking, going, place));
         let body = if body.is_end_stream() {
             Empty::new().map_err(|never| match never {}).boxed_unsync()
         } else {

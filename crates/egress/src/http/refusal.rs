@@ -51,6 +51,11 @@ impl Refusal {
         Self { host: Some(host.to_string()), ..refusal }
     }
 
+    /// The sandbox has no room for it now.
+    pub(super) fn limit(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "limit", why)
+    }
+
     /// The upstream's answer cannot be passed on.
     pub(super) fn answer(why: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "protocol", why)

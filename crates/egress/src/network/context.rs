@@ -11,6 +11,7 @@ use crate::broker::Broker;
 use crate::dial::{Dialer, Reach};
 use crate::dns::Pins;
 use crate::flow::FlowLog;
+use crate::http::Room;
 use crate::policy::Compiled;
 use crate::tls::UpstreamTrust;
 use crate::tls::ca::SandboxCa;
@@ -39,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) broker: Broker,
     /// Its private tunnels.
     pub(crate) tunnels: Arc<dyn Tunnels>,
+    /// How much room its HTTP has.
+    pub(crate) room: Room,
     /// What is written about it.
     pub(crate) flows: FlowLog,
     /// Where its tasks run.

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use super::super::guard::Host;
 use super::super::origin::Origin;
 use super::super::outside::{ConnectError, Connected, Outside};
-use super::super::{serve_http1, serve_http2};
+use super::super::{Room, serve_http1, serve_http2};
 use crate::broker::Broker;
 use crate::flow::FlowLog;
 use crate::network::Tasks;
@@ -91,6 +91,7 @@ pub(super) struct Rig {
     policy: watch::Sender<Arc<Compiled>>,
     broker: Broker,
     flows: FlowLog,
+    pub(super) room: Room,
     tasks: Tasks,
     upstream: Upstream,
     speaks_http2: bool,
@@ -116,6 +117,7 @@ impl Rig {
             sandbox,
             policy: watch::Sender::new(compiled(policy)),
             flows: FlowLog::default(),
+            room: Room::default(),
             tasks: Tasks::new(),
             upstream: Box::new(upstream),
             speaks_http2: false,
@@ -250,6 +252,10 @@ impl Outside for Rig {
 
     fn flows(&self) -> &FlowLog {
         &self.flows
+    }
+
+    fn room(&self) -> &Room {
+        &self.room
     }
 
     fn tasks(&self) -> &Tasks {
