@@ -150,10 +150,29 @@ impl Api {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ApiError> {
-        let body = serde_json::to_vec(body)
-            .map_err(|source| ApiError::Odd { url: self.url.clone(), source: source.into() })?;
-        let answer = self.call(Method::POST, path, body.into()).await?;
+        let answer = self.call(Method::POST, path, self.json(body)?).await?;
         self.understand(&answer)
+    }
+
+    /// Replaces something by a JSON body.
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ApiError> {
+        let answer = self.call(Method::PUT, path, self.json(body)?).await?;
+        self.understand(&answer)
+    }
+
+    /// Asks for something that comes bit by bit, for as long as there is more of it.
+    pub(crate) async fn stream(&self, path: &str) -> Result<Body, ApiError> {
+        let request = self.request(Method::GET, path, Bytes::new())?;
+        let response = self.in_time(self.send(request)).await?;
+        if response.status().is_success() {
+            return Ok(response.into_body());
+        }
+        let (status, body) = self.in_time(self.collect(response)).await?;
+        Err(refusal(status, &body))
     }
 
     /// Deletes something.
@@ -161,38 +180,57 @@ impl Api {
         self.call(Method::DELETE, path, Bytes::new()).await.map(|_empty| ())
     }
 
+    fn json(&self, body: &impl Serialize) -> Result<Bytes, ApiError> {
+        let body = serde_json::to_vec(body).map_err(|source| self.odd(source.into()))?;
+        Ok(body.into())
+    }
+
     fn understand<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, ApiError> {
-        serde_json::from_slice(answer)
-            .map_err(|source| ApiError::Odd { url: self.url.clone(), source: source.into() })
+        serde_json::from_slice(answer).map_err(|source| self.odd(source.into()))
+    }
+
+    fn odd(&self, source: BoxError) -> ApiError {
+        ApiError::Odd { url: self.url.clone(), source }
     }
 
     async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ApiError> {
-        let odd = |source: BoxError| ApiError::Odd { url: self.url.clone(), source };
+        let request = self.request(method, path, body)?;
+        let answer = async { self.collect(self.send(request).await?).await };
+        let (status, body) = self.in_time(answer).await?;
+        if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
+    }
+
+    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Body>, ApiError> {
         let mut request = Request::new(whole(body));
         *request.method_mut() = method;
         *request.uri_mut() = format!("{}{path}", self.url)
             .parse()
-            .map_err(|source: http::uri::InvalidUri| odd(source.into()))?;
+            .map_err(|source: http::uri::InvalidUri| self.odd(source.into()))?;
         request.headers_mut().insert(API_KEY, self.key.clone());
         request
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let answer = async {
-            let response = self.send(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
-            Ok((status, body.collect().await.map_err(odd)?.to_bytes()))
-        };
-        let (status, body) = match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(answer) => answer?,
+        Ok(request)
+    }
+
+    /// The whole of an answer.
+    async fn collect(&self, response: Response<Body>) -> Result<(StatusCode, Bytes), ApiError> {
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
+        let body = body.collect().await.map_err(|source| self.odd(source))?;
+        Ok((status, body.to_bytes()))
+    }
+
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(answer) => answer,
             Err(elapsed) => {
-                return Err(ApiError::Unreachable {
-                    url: self.url.clone(),
-                    source: elapsed.into(),
-                });
+                Err(ApiError::Unreachable { url: self.url.clone(), source: elapsed.into() })
             }
-        };
-        if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
+        }
     }
 
     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, ApiError> {

@@ -11,12 +11,13 @@ use courier_driver::launcher_process::{self, LauncherOptions};
 use courier_driver::{Driver, HostDriver, Linger};
 use courier_egress::{HostSide, Reach, Resolver, UpstreamTrust};
 use courier_node::{BuildDir, Capacity, LocalNode, NetworkConfig, NodeConfig};
-use courier_protocol::node::{NoPresets, Presets, Secrets, SecretsError, SharedNode};
+use courier_protocol::node::{Presets, Secrets, SecretsError, SharedNode};
 use courier_types::SandboxId;
 use courier_types::egress::{SecretName, SecretValue};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::config::outside::OutsideArgs;
+use crate::presets::NodePresets;
 use crate::{passwd, random};
 
 /// A launcher that we started ends after so long without clients and sandboxes.
@@ -57,13 +58,7 @@ pub(crate) async fn server_node(config: &Config, parts: NodeParts) -> anyhow::Re
 
 /// A node whose sandboxes end with this process, however it ends. It has no secrets but those of
 /// presets; its sandboxes' CAs end with it.
-pub(crate) async fn passing_node(config: &Config) -> anyhow::Result<SharedNode> {
-    let outside = OutsideArgs::of_environment()?;
-    passing_node_with(config, &outside, presets(&outside)).await
-}
-
-/// The same with presets that are known already.
-pub(crate) async fn passing_node_with(
+pub(crate) async fn passing_node(
     config: &Config,
     outside: &OutsideArgs,
     presets: Arc<dyn Presets>,
@@ -88,8 +83,14 @@ async fn node(
 }
 
 /// The presets that this machine offers.
-pub(crate) fn presets(_outside: &OutsideArgs) -> Arc<dyn Presets> {
-    Arc::new(NoPresets)
+pub(crate) fn presets(outside: &OutsideArgs) -> Arc<dyn Presets> {
+    Arc::new(node_presets(outside))
+}
+
+fn node_presets(outside: &OutsideArgs) -> NodePresets {
+    // What is wrong with a file of certificates is told where the sandboxes' networks are made.
+    let ca = outside.egress_ca.iter().filter_map(|path| certificates(path).ok()).collect();
+    NodePresets::new(config::variables(), outside.preset.clone(), ca)
 }
 
 /// The host's side of all networks of a node: resolver, reach, trust, and the seed of the CAs.
@@ -102,7 +103,8 @@ pub(crate) fn host_side(outside: &OutsideArgs, seed: [u8; 32]) -> anyhow::Result
         servers => Resolver::with_servers(servers).context("--egress-resolver cannot be used")?,
     };
     let reach = Reach::new(outside.egress_permit.clone())
-        .context("--egress-permit opens what it must not")?;
+        .context("--egress-permit opens what it must not")?
+        .with_hosts(node_presets(outside).hosts());
     let extra = outside.egress_ca.iter().map(|path| certificates(path));
     let extra = extra.collect::<anyhow::Result<Vec<_>>>()?;
     let files = outside.egress_ca.iter().map(|path| path.display().to_string());

@@ -6,6 +6,7 @@
 pub(crate) mod outside;
 pub(crate) mod serve;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -200,6 +201,14 @@ fn default_data(is_root: bool) -> anyhow::Result<PathBuf> {
 pub(crate) fn own_variables() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os()
         .filter(|(name, _value)| name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes()))
+}
+
+/// All environment variables that are text: package managers are configured by some of them.
+pub(crate) fn variables() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// One environment variable; an empty one counts as not set.

@@ -5,22 +5,28 @@ mod attend;
 mod bench;
 mod compose;
 mod config;
+mod connector;
 mod doctor;
 mod duration;
+mod egress;
 mod exit;
 mod folder;
 mod limits;
 mod log;
+mod memory;
 mod output;
 mod pairs;
 mod passwd;
+mod presets;
 mod random;
 mod run;
 mod sandbox;
+mod secret;
 mod serve;
 mod table;
 mod template;
 mod transfer;
+mod tunnel;
 
 use std::process::ExitCode;
 
@@ -57,6 +63,14 @@ enum Command {
     Serve(Box<config::serve::Args>),
     /// Use the sandboxes of a running server
     Sandbox(sandbox::Args),
+    /// See and change what sandboxes may reach
+    Egress(egress::Args),
+    /// Store values that are added to requests of sandboxes, which never hold them
+    Secret(secret::Args),
+    /// See the private tunnels that policies may name
+    Tunnel(tunnel::Args),
+    /// Lead sandboxes to a private service near this machine
+    Connector(connector::Args),
     /// Build and list templates
     Template(template::Args),
     /// Say what this machine has and what it lacks
@@ -96,6 +110,10 @@ async fn dispatch(command: Command, config: &Config) -> anyhow::Result<ExitCode>
         Command::Run(args) => Box::pin(run::run(*args, config)).await,
         Command::Serve(args) => Box::pin(serve::run(*args, config)).await,
         Command::Sandbox(args) => Box::pin(sandbox::run(args, config)).await,
+        Command::Egress(args) => Box::pin(egress::run(args, config)).await,
+        Command::Secret(args) => Box::pin(secret::run(args, config)).await,
+        Command::Tunnel(args) => Box::pin(tunnel::run(args, config)).await,
+        Command::Connector(args) => Box::pin(connector::run(args, config)).await,
         Command::Template(args) => Box::pin(template::run(args, config)).await,
         Command::Doctor(args) => Box::pin(doctor::run(args, config)).await,
         Command::Bench(args) => Box::pin(bench::run(args, config)).await,
@@ -125,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_help_reads_well() {
-        let all: [&[&str]; 11] = [
+        let all: [&[&str]; 18] = [
             &[],
             &["run"],
             &["serve"],
@@ -137,6 +155,13 @@ mod tests {
             &["sandbox", "cp"],
             &["sandbox", "logs"],
             &["sandbox", "kill"],
+            &["egress"],
+            &["egress", "set"],
+            &["egress", "explain"],
+            &["egress", "log"],
+            &["egress", "learn"],
+            &["secret"],
+            &["secret", "set"],
         ];
         for path in all {
             insta::assert_snapshot!(format!("help_{}", path.join("_")), help(path));
@@ -145,7 +170,7 @@ mod tests {
 
     #[test]
     fn mistakes_on_the_command_line_are_told_with_the_way_out() {
-        let lines: [&[&str]; 8] = [
+        let lines: [&[&str]; 14] = [
             &["courier", "run"],
             &["courier", "run", "--lang", "cobol", "x"],
             &["courier", "run", "--timeout", "soon", "x.py"],
@@ -154,6 +179,12 @@ mod tests {
             &["courier", "run", "--keep", "--local", "x.py"],
             &["courier", "sandbox", "kill"],
             &["courier", "sandbox", "exec", "nonsense", "--", "ls"],
+            &["courier", "run", "--allow", "*", "x.py"],
+            &["courier", "run", "--allow", "a.test:22/ssh", "x.py"],
+            &["courier", "run", "--secret", "KEY=a", "--local", "x.py"],
+            &["courier", "secret", "set", "KEY=value"],
+            &["courier", "serve", "--egress-permit", "10.0.0.0"],
+            &["courier", "serve", "--preset", "pypi=mirror.test"],
         ];
         let told: Vec<String> = lines
             .into_iter()

@@ -3,14 +3,27 @@
 
 use std::io::{ErrorKind, Write as _};
 
+/// Who reads our output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Somebody.
+    There,
+    /// Nobody any more.
+    Gone,
+}
+
 /// Prints text. Whoever reads it may stop reading (`courier sandbox ls | head -1`).
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    offer(text).map(|_reader| ())
+}
+
+/// Prints text, and says whether somebody still reads: for what would go on without an end.
+pub(crate) fn offer(text: &str) -> anyhow::Result<Reader> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(anyhow::Error::new(error).context("standard output cannot be written"))
-        }
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(anyhow::Error::new(error).context("standard output cannot be written")),
     }
 }
 

@@ -3,6 +3,7 @@
 mod files;
 mod interrupt;
 mod job;
+mod learned;
 mod many;
 mod program;
 mod report;
@@ -17,15 +18,18 @@ use std::time::Duration;
 use anyhow::bail;
 use courier_client::execution::Stdin;
 use courier_client::language::Language;
+use courier_types::egress::{Policy, SecretName};
 
 use self::files::{FileIn, FileOut};
 use self::interrupt::Interrupt;
 use self::job::{Finished, Output, Program, Shared};
+use self::learned::Learned;
 use self::many::Tell;
 use self::report::Bounds;
 use self::target::{Target, Wanted};
 use crate::api::{Api, ApiError};
 use crate::config::Config;
+use crate::egress::{EgressArgs, secret};
 use crate::limits::LimitArgs;
 use crate::transfer::upload;
 use crate::{config, duration, log, output, pairs};
@@ -39,6 +43,10 @@ Examples:
   courier run -j 4 tests/*.py
   printf '1\\n2\\n3\\n' | courier run --stdin-each square.py
   echo 'print(6*7)' | courier run --lang python --json -
+  courier run --allow api.example.com --preset pypi script.py
+  courier run --learn script.py         what would it reach? prints a policy as a diff
+
+It reaches nothing unless --allow, --egress, --preset or its template says so.
 
 Exit code: the program's own; 128 + N when signal N ended it; 124 when its time was up; 137 when it
 was killed for its memory or output; 130 after Ctrl-C; 125 when courier itself failed. Of several
@@ -93,6 +101,12 @@ pub(crate) struct Args {
     local: bool,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    egress: EgressArgs,
+    /// Put a token for secret NAME into variable ENV. It is exchanged for the value where a
+    /// credential of the policy says so, and ends with the sandbox (with a running server)
+    #[arg(long, value_name = "ENV=NAME", value_parser = secret, conflicts_with = "local", help_heading = "What it may reach")]
+    secret: Vec<(String, SecretName)>,
     /// Output in MiB, standard output and error each, 1 to 4096: beyond it the program is killed
     /// (with --json: the rest is dropped)
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096), help_heading = "Limits")]
@@ -110,12 +124,21 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
     for file in &args.files_out {
         file.check()?;
     }
+    let wish = args.egress.read()?;
     let interrupt = Interrupt::listen()?;
-    let target = target(&args, config).await?;
-    let wanted = Wanted { template: args.template, limits, timeout: args.timeout, keep: args.keep };
+    let target = target(&args, config, wish.policy.as_ref()).await?;
+    let wanted = Wanted {
+        template: args.template,
+        limits,
+        timeout: args.timeout,
+        keep: args.keep,
+        egress: wish.policy.clone(),
+        secrets: args.secret,
+    };
     let shared = Shared {
         target,
         wanted,
+        learned: args.egress.learn.then(Learned::default),
         bounds: Bounds { limits, timeout: args.timeout, output_mib: args.output_mib },
         env: pairs::map(args.env),
         args: args.args,
@@ -126,11 +149,15 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
     let tell = if args.json { Tell::Json } else { Tell::Text };
     let at_once = args.jobs.or_else(|| std::thread::available_parallelism().ok());
     let at_once = at_once.map_or(1, NonZeroUsize::get);
-    match <[Program; 1]>::try_from(programs) {
+    let code = match <[Program; 1]>::try_from(programs) {
         Ok([program]) if args.stdin_each => many::lines(&shared, program, at_once, tell).await,
         Ok([program]) => one(&shared, program, tell).await,
         Err(programs) => many::files(&shared, programs, at_once, tell).await,
+    };
+    if let Some(learned) = &shared.learned {
+        write!(std::io::stderr(), "{}", learned.told(&wish))?;
     }
+    code
 }
 
 /// Reads the files, and refuses what makes no sense together.
@@ -142,6 +169,9 @@ fn programs(args: &Args) -> anyhow::Result<Vec<Program>> {
     if args.stdin_each && (from_stdin > 0 || args.files.len() > 1) {
         bail!("--stdin-each takes exactly one FILE, which is not -: its lines come from there");
     }
+    if args.egress.takes_stdin() && (from_stdin > 0 || args.stdin_each) {
+        bail!("standard input cannot be the policy and the program or its input at once");
+    }
     if args.files.len() > 1 && !args.files_out.is_empty() {
         bail!("--out takes exactly one FILE: several runs would overwrite each other's files");
     }
@@ -152,24 +182,32 @@ fn programs(args: &Args) -> anyhow::Result<Vec<Program>> {
 }
 
 /// The server that runs for the data folder, else a node of our own.
-async fn target(args: &Args, config: &Config) -> anyhow::Result<Target> {
+async fn target(args: &Args, config: &Config, egress: Option<&Policy>) -> anyhow::Result<Target> {
+    let needs_server = needs_server(args);
     if !args.local {
         match Api::find(config) {
             Ok(api) => return Ok(Target::Server(Box::new(api))),
             Err(error) => match error.downcast_ref::<ApiError>() {
-                Some(ApiError::NoServer { .. }) if !args.keep => {}
                 Some(ApiError::NoServer { .. }) => {
-                    return Err(error.context(
-                        "--keep needs a server, because a sandbox without one ends with this command",
-                    ));
+                    if let Some(why) = needs_server {
+                        return Err(error.context(why));
+                    }
                 }
                 // Somebody else's server: its key is not ours to read.
-                Some(ApiError::NoKey { .. }) if !args.keep && config.url.is_none() => {}
+                Some(ApiError::NoKey { .. }) if needs_server.is_none() && config.url.is_none() => {}
                 Some(_) | None => return Err(error),
             },
         }
     }
-    Target::local(config, &args.template).await
+    Target::local(config, &args.template, egress).await
+}
+
+/// Why a node of our own would not do.
+fn needs_server(args: &Args) -> Option<&'static str> {
+    if args.keep {
+        return Some("--keep needs a server, because a sandbox without one ends with this command");
+    }
+    (!args.secret.is_empty()).then_some("--secret needs a server, which keeps the secrets")
 }
 
 /// One run: its output as it comes, or one object.

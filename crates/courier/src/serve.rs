@@ -5,7 +5,6 @@ pub(crate) mod ca;
 mod dispatch;
 mod domain;
 mod listen;
-mod memory;
 mod patience;
 mod root;
 mod setup;
@@ -34,7 +33,7 @@ use crate::config::Config;
 pub(crate) use crate::config::serve::Args;
 use crate::folder::{Folder, ServerInfo};
 use crate::passwd::User;
-use crate::{compose, config, log, output, template};
+use crate::{compose, config, log, memory, output, template};
 
 /// What is ours is nobody else's to read.
 const UMASK: rustix::fs::Mode = rustix::fs::Mode::from_raw_mode(0o077);

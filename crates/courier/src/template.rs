@@ -15,11 +15,14 @@ use std::process::ExitCode;
 
 pub(crate) use error::TemplateError;
 pub(crate) use manifest::Template;
-pub(crate) use mirror::{Mirror, has_suite, of_suite};
+pub(crate) use mirror::{
+    Mirror, RELEASE as DEBIAN_RELEASE, has_suite, in_folder as mirrors_in, of_suite,
+};
 
 use self::build::{Caches, Request};
 use self::recipe::Recipe;
 use crate::config::Config;
+use crate::egress;
 
 /// Flags of `courier template`.
 #[derive(Debug, clap::Args)]
@@ -175,18 +178,18 @@ fn print_list(templates: &[Template], form: Form) -> anyhow::Result<()> {
 }
 
 fn table(templates: &[Template]) -> String {
-    let mut text =
-        format!("{:<12} {:<20} {:<24} {:>9}  {}\n", "NAME", "ID", "BUILD", "SIZE", "CREATED");
-    for template in templates {
-        text.push_str(&format!(
-            "{:<12} {:<20} {:<24} {:>5} MiB  {}\n",
-            template.name,
-            template.template_id,
-            template.build,
-            template.size_bytes >> 20,
+    let mut rows = vec![["NAME", "ID", "BUILD", "SIZE", "CREATED", "EGRESS"].map(str::to_owned)];
+    rows.extend(templates.iter().map(|template| {
+        [
+            template.name.clone(),
+            template.template_id.to_string(),
+            template.build.clone(),
+            format!("{} MiB", template.size_bytes >> 20),
             template.created.to_rfc3339(),
-        ));
-    }
+            template.egress.as_ref().map_or_else(|| "not bounded".to_owned(), egress::brief),
+        ]
+    }));
+    let mut text = crate::table::text(&rows);
     let is_built = |recipe: &&Recipe| templates.iter().any(|t| t.name == recipe.name);
     for recipe in Recipe::all().iter().filter(|recipe| !is_built(recipe)) {
         text.push_str(&format!(

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::files::{FileIn, FileOut};
 use super::interrupt::Interrupt;
+use super::learned::Learned;
 use super::report::{Bounds, Report};
 use super::sinks::{Kept, Live};
 use super::target::{Place, Target, Wanted};
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) target: Target,
     /// Their sandboxes.
     pub(crate) wanted: Wanted,
+    /// What they were refused, where that is asked for.
+    pub(crate) learned: Option<Learned>,
     /// What holds for them.
     pub(crate) bounds: Bounds,
     /// Environment of the programs.
@@ -82,6 +85,7 @@ pub(crate) async fn run(
     if ran.as_ref().is_ok_and(Ran::is_lost) {
         shared.target.wait_for_end(&place.id).await;
     }
+    learn(shared, &place).await;
     let keep = shared.wanted.keep && matches!(ran, Ok(Ran::Outcome(_)));
     let before_end = shared.target.usage(&place.id).await;
     let end = if keep {
@@ -110,6 +114,15 @@ pub(crate) async fn run(
         detail: end.detail.filter(|_detail| lost),
         kept,
     })))
+}
+
+/// Notes what the sandbox was refused, where that is asked for.
+async fn learn(shared: &Shared, place: &Place) {
+    let Some(learned) = &shared.learned else { return };
+    match shared.target.seen(&place.id).await {
+        Ok(seen) => learned.add(seen),
+        Err(error) => tracing::warn!(%error, "what the program was refused is not known"),
+    }
 }
 
 /// What happened inside.

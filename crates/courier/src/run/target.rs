@@ -1,12 +1,13 @@
 //! Where runs happen: on a node of our own, or on the server that runs for the data folder.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use courier_client::{GuestClient, NodeTransport};
 use courier_protocol::node::{Report as NodeReport, SharedNode};
 use courier_protocol::v1::{NewSandbox, Sandbox, UsageBody};
+use courier_types::egress::{NetworkSpec, Policy, SecretName};
 use courier_types::{
     DurationMs, EndReason, Limits, ObservedState, SandboxId, SandboxSpec, Timestamp, Usage,
 };
@@ -14,8 +15,10 @@ use tokio::sync::Notify;
 
 use crate::api::Api;
 use crate::config::Config;
+use crate::config::outside::OutsideArgs;
+use crate::egress::{Granted, Seen, secret_env};
 use crate::sandbox::{HttpTransport, explain, wait_for_end};
-use crate::{compose, template};
+use crate::{compose, random, template};
 
 /// How long a kept sandbox lives.
 pub(crate) const KEPT: Duration = Duration::from_secs(60 * 60);
@@ -35,6 +38,10 @@ pub(crate) struct Wanted {
     pub(crate) timeout: Duration,
     /// It stays afterwards.
     pub(crate) keep: bool,
+    /// What it may reach, where the user said so.
+    pub(crate) egress: Option<Policy>,
+    /// Variables that hold tokens for secrets.
+    pub(crate) secrets: Vec<(String, SecretName)>,
 }
 
 impl Wanted {
@@ -77,8 +84,12 @@ pub(crate) enum Target {
 
 impl Target {
     /// A node of our own.
-    pub(crate) async fn local(config: &Config, template: &str) -> anyhow::Result<Self> {
-        Ok(Self::Local(Local::start(config, template).await?))
+    pub(crate) async fn local(
+        config: &Config,
+        template: &str,
+        egress: Option<&Policy>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self::Local(Local::start(config, template, egress).await?))
     }
 
     /// Makes a sandbox.
@@ -110,6 +121,14 @@ impl Target {
         }
     }
 
+    /// What a sandbox has reached so far, and what it was refused.
+    pub(crate) async fn seen(&self, id: &SandboxId) -> anyhow::Result<Seen> {
+        match self {
+            Self::Local(local) => Seen::of_node(&local.node, id).await,
+            Self::Server(api) => Ok(Seen::of_server(api, id).await?),
+        }
+    }
+
     /// What a sandbox has used so far, where that can be told.
     pub(crate) async fn usage(&self, id: &SandboxId) -> Option<Usage> {
         let told = match self {
@@ -132,6 +151,7 @@ pub(crate) struct Local {
     node: SharedNode,
     build: String,
     isolation: String,
+    granted: Granted,
     ends: Arc<Ends>,
 }
 
@@ -175,9 +195,16 @@ impl Ends {
 }
 
 impl Local {
-    async fn start(config: &Config, template: &str) -> anyhow::Result<Self> {
+    async fn start(
+        config: &Config,
+        template: &str,
+        egress: Option<&Policy>,
+    ) -> anyhow::Result<Self> {
         let template = template::ensure(config, template).await?;
-        let node = compose::passing_node(config).await?;
+        let outside = OutsideArgs::of_environment()?;
+        let presets = compose::presets(&outside);
+        let granted = Granted::new(presets.as_ref(), template.egress.as_ref(), egress)?;
+        let node = compose::passing_node(config, &outside, presets).await?;
         let isolation = node.info().await?.isolation.to_string();
         let ends = Arc::new(Ends::default());
         let (reporter, reports) = (Arc::clone(&node), Arc::clone(&ends));
@@ -189,23 +216,21 @@ impl Local {
                 }
             }
         });
-        Ok(Self { node, build: template.build, isolation, ends })
+        Ok(Self { node, build: template.build, isolation, granted, ends })
     }
 
     async fn create(&self, wanted: &Wanted) -> anyhow::Result<Place> {
-        let mut random = [0; SandboxId::RANDOM_BYTES];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-        let id = SandboxId::from_random(random);
+        let id = SandboxId::from_random(random::bytes()?);
         let spec = SandboxSpec {
             id: id.clone(),
             build: self.build.clone(),
             limits: wanted.limits,
             deadline: Timestamp::from(SystemTime::now()).plus(wanted.lifetime()),
-            env: BTreeMap::new(),
+            env: self.granted.env.clone(),
             access_token: None,
             template: wanted.template.clone(),
-            network: courier_types::egress::NetworkSpec::default(),
-            files: Vec::new(),
+            network: NetworkSpec { egress: self.granted.layers.clone(), ..NetworkSpec::default() },
+            files: self.granted.files.clone(),
         };
         self.node.create(spec).await?;
         let transport = NodeTransport::new(Arc::clone(&self.node), id.clone());
@@ -229,8 +254,8 @@ async fn create_by(api: &Api, wanted: &Wanted) -> anyhow::Result<Place> {
         template: Some(wanted.template.clone()),
         limits: wanted.limits.into(),
         timeout_ms: Some(DurationMs::from(wanted.lifetime()).0),
-        env: BTreeMap::new(),
-        egress: None,
+        env: secret_env(&wanted.secrets, wanted.lifetime()).collect(),
+        egress: wanted.egress.clone(),
         metadata: [("courier.command".to_owned(), "run".to_owned())].into(),
         isolation: None,
     };

@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use courier_protocol::v1::{NewSandbox, Sandbox};
+use courier_protocol::v1::{EnvValue, NewSandbox, Sandbox};
 use courier_types::DurationMs;
+use courier_types::egress::SecretName;
 
 use crate::api::Api;
+use crate::egress::{EgressArgs, secret, secret_env};
 use crate::limits::LimitArgs;
 use crate::{config, duration, output, pairs};
 
@@ -29,17 +31,24 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    egress: EgressArgs,
+    /// Put a token for secret NAME into variable ENV of every command. It is exchanged for the value
+    /// where a credential of the policy says so, and ends with the sandbox
+    #[arg(long, value_name = "ENV=NAME", value_parser = secret, help_heading = "What it may reach")]
+    secret: Vec<(String, SecretName)>,
+    #[command(flatten)]
     limits: LimitArgs,
 }
 
 /// Makes a sandbox and prints its id.
 pub(crate) async fn run(args: Args, api: &Api) -> anyhow::Result<ExitCode> {
+    let texts = args.env.into_iter().map(|(name, text)| (name, EnvValue::from(text)));
     let request = NewSandbox {
         template: Some(args.template),
         limits: args.limits.body()?,
         timeout_ms: Some(DurationMs::from(args.timeout).0),
-        env: args.env.into_iter().map(|(name, text)| (name, text.into())).collect(),
-        egress: None,
+        env: texts.chain(secret_env(&args.secret, args.timeout)).collect(),
+        egress: args.egress.read()?.policy,
         metadata: pairs::map(args.metadata),
         isolation: None,
     };

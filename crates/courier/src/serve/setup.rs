@@ -42,7 +42,7 @@ fn registered(template: &Template) -> NewTemplate {
         build: template.build.clone(),
         build_id: uuid(&template.build),
         limits: template.limits,
-        egress: None,
+        egress: template.egress.clone(),
     }
 }
 

@@ -155,6 +155,7 @@ impl Stages<'_> {
             created: Timestamp::from(std::time::SystemTime::now()),
             size_bytes,
             limits: Limits::default(),
+            egress: recipe.egress()?,
         };
         template.write(templates)?;
         prune(templates, &super::list_in(templates)?)?;

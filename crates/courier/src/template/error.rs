@@ -109,6 +109,15 @@ pub(crate) enum TemplateError {
         #[source]
         source: io::Error,
     },
+    /// The recipe's egress policy is none.
+    #[error("the egress policy in the recipe of template {name:?} is none: mend its egress.json")]
+    Egress {
+        /// The template.
+        name: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
     /// The file that describes a template is damaged.
     #[error("{} is damaged: remove it and run `courier template build`", path.display())]
     Manifest {

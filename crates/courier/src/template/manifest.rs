@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use courier_types::egress::Policy;
 use courier_types::{Limits, TemplateId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -39,6 +40,9 @@ pub(crate) struct Template {
     pub(crate) size_bytes: u64,
     /// The caps of its sandboxes when nobody says otherwise.
     pub(crate) limits: Limits,
+    /// What its sandboxes may reach at most; absent bounds nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) egress: Option<Policy>,
 }
 
 /// Size, time and place of a file: while they stay, so does its content.
@@ -168,6 +172,7 @@ pub(crate) mod tests {
             created: Timestamp::from_micros(0),
             size_bytes: 5,
             limits: Limits::default(),
+            egress: None,
         };
         template.write(folder).unwrap();
         template
@@ -201,6 +206,21 @@ pub(crate) mod tests {
         prune(folder.path(), &[template]).unwrap();
         let left = |build| image_of(folder.path(), build).exists();
         assert!(!left("base-1") && left("base-2") && left("base-3"));
+    }
+
+    #[test]
+    fn a_policy_in_a_manifest_is_read_strictly_and_its_absence_is_no_policy() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut template = built(folder.path(), "base", "base-1");
+        let text = serde_json::to_string(&template).unwrap();
+        assert!(!text.contains("egress"), "{text}");
+        template.egress = Some(Policy::internet());
+        template.write(folder.path()).unwrap();
+        assert_eq!(Template::read(folder.path(), "base").unwrap(), Some(template.clone()));
+        let odd = text.replace("\"limits\"", "\"egress\":{\"rule\":[]},\"limits\"");
+        fs::write(folder.path().join("base.json"), odd).unwrap();
+        let error = Template::read(folder.path(), "base").unwrap_err();
+        assert!(matches!(error, TemplateError::Manifest { .. }), "{error}");
     }
 
     #[test]

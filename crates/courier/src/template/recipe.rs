@@ -1,6 +1,9 @@
 //! Recipes as data: what a template is made of, embedded into the binary.
 
+use courier_types::egress::Policy;
 use sha2::{Digest as _, Sha256};
+
+use super::error::TemplateError;
 
 /// A new number makes every cached root file system and image stale, for changes of how (not of
 /// what) is built.
@@ -19,6 +22,9 @@ pub(crate) struct Recipe {
     pub(crate) files: &'static [RecipeFile],
     /// A shell script that runs as root inside, without a network, after the files are in place.
     pub(crate) provision: &'static str,
+    /// What its sandboxes may reach at most, as JSON: the recipe's `egress.json`. A template without
+    /// one bounds nothing.
+    egress: Option<&'static str>,
 }
 
 /// A file of a recipe: mode 0644, of root.
@@ -55,6 +61,7 @@ const RECIPES: &[Recipe] = &[Recipe {
         file!("etc/apt/sources.list", "sources.list"),
     ],
     provision: include_str!("../../../../templates/base/provision.sh"),
+    egress: None,
 }];
 
 impl Recipe {
@@ -74,6 +81,15 @@ impl Recipe {
         lines.filter(|line| !line.is_empty() && !line.starts_with('#'))
     }
 
+    /// What its sandboxes may reach at most, where the recipe bounds it.
+    ///
+    /// # Errors
+    /// Its text is no policy.
+    pub(crate) fn egress(&self) -> Result<Option<Policy>, TemplateError> {
+        let parsed = self.egress.map(serde_json::from_str).transpose();
+        parsed.map_err(|source| TemplateError::Egress { name: self.name, source })
+    }
+
     /// Identifies the recipe's content, in hexadecimal. Not the mirror: that is the machine's.
     pub(crate) fn hash(&self) -> String {
         let mut hash = Sha256::new();
@@ -90,6 +106,10 @@ impl Recipe {
             part(file.text);
         }
         part(self.provision);
+        // Recipes without a policy keep the hash that they had before there were any.
+        if let Some(egress) = self.egress {
+            part(egress);
+        }
         hex(&hash.finalize())
     }
 }
@@ -116,6 +136,34 @@ mod tests {
                 assert!(!file.path.starts_with('/') && !file.path.contains(".."), "{}", file.path);
             }
         }
+    }
+
+    #[test]
+    fn every_recipe_has_a_policy_that_can_be_put_in_force_or_none() {
+        for recipe in Recipe::all() {
+            if let Some(policy) = recipe.egress().unwrap() {
+                policy.check().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn another_policy_is_another_recipe_and_one_that_is_none_is_refused() {
+        let with = |egress| Recipe {
+            name: "x",
+            suite: "bookworm",
+            packages: "",
+            files: &[],
+            provision: "",
+            egress,
+        };
+        let allowing = with(Some(r#"{"rules":[{"allow":"a.test"}]}"#));
+        assert_eq!(allowing.egress().unwrap().unwrap().rules.len(), 1);
+        assert_ne!(allowing.hash(), with(None).hash());
+        assert_ne!(allowing.hash(), with(Some("{}")).hash());
+        assert_eq!(with(None).egress().unwrap(), None);
+        let error = with(Some(r#"{"rule":[]}"#)).egress().unwrap_err();
+        assert!(error.to_string().contains("egress.json"), "{error}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What keeps the server's memory to itself: secrets pass through it.
+//! What keeps a process's memory to itself, where secrets pass through it.
 
 use anyhow::Context as _;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -10,5 +10,5 @@ pub(crate) fn close() -> anyhow::Result<()> {
     setrlimit(Resource::Core, none).context("core files cannot be forbidden")?;
     // The limit is not asked where core files are piped to a program (core(5)); this is.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .context("the server's memory cannot be closed to others")
+        .context("the memory of this process cannot be closed to others")
 }
