@@ -41,8 +41,12 @@ const REMEDY: &str = "replace source crates-io in cargo's config.toml by a spars
 /// What cargo is told.
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
-    main: Option<Mirror>,
-    others: BTreeMap<String, Mirror>,
+    /// The registry that stands for crates.io.
+    main: Option<String>,
+    /// All registries by name. No two have the same index: cargo would not know whose token to
+    /// take.
+    registries: BTreeMap<String, Mirror>,
+    /// The registry that commands go to when they name none.
     default: Option<String>,
 }
 
@@ -51,7 +55,9 @@ impl Settings {
     pub(crate) fn read(machine: &Machine, given: Given<'_>) -> Result<Self, ConfigurationError> {
         if let Some(given) = given {
             let main = given.single("one sparse index stands for crates.io")?;
-            return Ok(Self { main: Some(main), ..Self::default() });
+            let mut settings = Self::default();
+            settings.set_main(main);
+            return Ok(settings);
         }
         let Some(home) = machine.path_or_home("CARGO_HOME", ".cargo") else {
             return Ok(Self::default());
@@ -71,23 +77,36 @@ impl Settings {
             // One with git would be asked with requests that send; it can only be left out.
             if is_sparse(index) {
                 let origin = format!("{origin} (registry {name})");
-                settings.others.insert(name.clone(), registry(name, &origin, index)?);
+                let mirror = registry(name, &origin, index)?;
+                if settings.name_of(&mirror).is_none() {
+                    settings.registries.insert(name.clone(), mirror);
+                }
             }
         }
-        settings.main = match replacement(&config, &indexes) {
-            Some((name, index)) => Some(registry(&name, &origin, &index)?),
-            None => None,
-        };
+        if let Some((name, index)) = replacement(&config, &indexes) {
+            settings.set_main(registry(&name, &origin, &index)?);
+        }
         let default = machine.variable("CARGO_REGISTRY_DEFAULT").map(str::to_owned);
         settings.default = default
             .or_else(|| text(&config, &["registry", "default"]))
-            .filter(|name| settings.others.contains_key(name));
+            .filter(|name| settings.registries.contains_key(name));
         Ok(settings)
+    }
+
+    fn name_of(&self, mirror: &Mirror) -> Option<String> {
+        let mut same = self.registries.iter().filter(|(_, known)| known.url == mirror.url);
+        same.next().map(|(name, _)| name.clone())
+    }
+
+    fn set_main(&mut self, mirror: Mirror) {
+        let name = self.name_of(&mirror).unwrap_or_else(|| MAIN.to_owned());
+        self.registries.entry(name.clone()).or_insert(mirror);
+        self.main = Some(name);
     }
 
     /// The registries that it names.
     pub(crate) fn mirrors(&self) -> impl Iterator<Item = &Mirror> {
-        self.main.iter().chain(self.others.values())
+        self.registries.values()
     }
 
     /// Its logins. A token is sent to the index; archives may lie anywhere on the same host.
@@ -104,9 +123,7 @@ impl Settings {
         let credentials = self.logins()?;
         let sites = join_all(self.mirrors().map(|mirror| sites(ask, mirror))).await;
         let sites = sites.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
-        let named = self.main.iter().map(|mirror| (MAIN, mirror));
-        let named = named.chain(self.others.iter().map(|(name, mirror)| (name.as_str(), mirror)));
-        let tokens = named.filter(|(_, mirror)| mirror.login.is_some());
+        let tokens = self.registries.iter().filter(|(_, mirror)| mirror.login.is_some());
         let env = tokens.map(|(name, _)| (variable(name, "TOKEN"), NO_TOKEN.to_owned())).collect();
         Ok(ResolvedPreset {
             rules: rules(sites),
@@ -120,13 +137,9 @@ impl Settings {
     fn file(&self) -> String {
         let mut text = String::new();
         if let Some(main) = &self.main {
-            text.push_str(&format!(
-                "[source.crates-io]\nreplace-with = \"{MAIN}\"\n\n[registries.{MAIN}]\nindex = \
-                 \"{SPARSE}{}/\"\n",
-                main.text()
-            ));
+            text.push_str(&format!("[source.crates-io]\nreplace-with = \"{main}\"\n"));
         }
-        for (name, mirror) in &self.others {
+        for (name, mirror) in &self.registries {
             text.push_str(&format!(
                 "\n[registries.{name}]\nindex = \"{SPARSE}{}/\"\n",
                 mirror.text()

@@ -53,7 +53,7 @@ impl Settings {
                 settings.scopes.insert(scope.to_owned(), Mirror::parse(value, origin)?);
             }
         }
-        settings.logins = logins(&said)?;
+        settings.logins = logins(&said, &settings)?;
         for mirror in settings.main.iter().chain(settings.scopes.values()) {
             settings.logins.extend(Placed::of(NAME, mirror, mirror.below())?);
         }
@@ -92,7 +92,7 @@ impl Settings {
             rules,
             credentials,
             env: [("npm_config_registry".to_owned(), format!("{main}/"))].into(),
-            files: MACHINE_FILES.iter().map(|path| file(&path)).collect(),
+            files: MACHINE_FILES.iter().map(|path| file(path)).collect(),
         })
     }
 
@@ -173,8 +173,10 @@ fn is_scope(key: &str) -> bool {
     key.strip_prefix('@').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(name))
 }
 
-/// The logins: keys `//HOST[:PORT]/PATH/:NAME`.
-fn logins(said: &Said) -> Result<Vec<Placed>, ConfigurationError> {
+/// The logins: keys `//HOST[:PORT]/PATH/:NAME`. They have no scheme: a registry that is asked in
+/// clear makes one that cannot be used. One for a place that is no registry of ours, archives may be
+/// there, is left out where it cannot be used.
+fn logins(said: &Said, settings: &Settings) -> Result<Vec<Placed>, ConfigurationError> {
     let mut places: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
     let mut origins: BTreeMap<&str, &str> = BTreeMap::new();
     for (key, (origin, value)) in said {
@@ -189,9 +191,18 @@ fn logins(said: &Said) -> Result<Vec<Placed>, ConfigurationError> {
     for (place, values) in places {
         let origin = origins.get(place).copied().unwrap_or_default();
         let Some(login) = login(&values, origin)? else { continue };
-        let mut mirror = Mirror::parse(&format!("https://{place}"), origin)?;
-        mirror.login = Some(login);
-        logins.extend(Placed::of(NAME, &mirror, mirror.below())?);
+        let authority = place.split('/').next().unwrap_or_default();
+        let registry = settings.mirrors().find(|mirror| mirror.url.authority() == authority);
+        let scheme = registry.map_or("https", |registry| registry.url.scheme());
+        let placed = Mirror::parse(&format!("{scheme}://{place}"), origin).and_then(|mirror| {
+            let mirror = Mirror { login: Some(login), ..mirror };
+            Placed::of(NAME, &mirror, mirror.below())
+        });
+        match placed {
+            Ok(placed) => logins.extend(placed),
+            Err(error) if registry.is_some() => return Err(error),
+            Err(error) => tracing::debug!(%error, "a credential of npm's is left out"),
+        }
     }
     Ok(logins)
 }

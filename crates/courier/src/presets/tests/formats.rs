@@ -119,19 +119,24 @@ fn cargo_is_told_by_source_replacement_and_registries() {
     let how = r#"{"header":{"name":"authorization","value":"${secrets.NAME}"}}"#;
     assert_eq!(
         seen.credentials(),
-        [
-            format!("cargo.test {how} canary"),
-            // The same registry under its own name.
-            format!("cargo.test {how} canary"),
-            format!("private.test {how} Bearer canary"),
-        ]
+        [format!("cargo.test {how} canary"), format!("private.test {how} Bearer canary"),]
     );
+    let file: toml::Table = seen.file("/.cargo/config.toml").parse().unwrap();
+    assert_eq!(file["source"]["crates-io"]["replace-with"].as_str(), Some("mirror"));
+    let index = file["registries"]["mirror"]["index"].as_str();
+    assert_eq!(index, Some("sparse+https://cargo.test/index/"));
+    assert_eq!(file["registry"]["default"].as_str(), Some("private"));
+    assert!(seen.preset.env.contains_key("CARGO_REGISTRIES_PRIVATE_TOKEN"));
+}
+
+#[test]
+fn a_given_index_of_cargo_gets_a_name_of_its_own() {
+    let seen = World::new().given("cargo=https://ci:canary@cargo.test/index/").resolve("cargo");
     let file: toml::Table = seen.file("/.cargo/config.toml").parse().unwrap();
     assert_eq!(file["source"]["crates-io"]["replace-with"].as_str(), Some("courier"));
     let index = file["registries"]["courier"]["index"].as_str();
     assert_eq!(index, Some("sparse+https://cargo.test/index/"));
-    assert_eq!(file["registry"]["default"].as_str(), Some("private"));
-    assert!(seen.preset.env.contains_key("CARGO_REGISTRIES_PRIVATE_TOKEN"));
+    assert!(seen.preset.env.contains_key("CARGO_REGISTRIES_COURIER_TOKEN"));
 }
 
 #[test]

@@ -37,6 +37,13 @@ fn a_mirror_on_the_node_itself_is_refused_with_the_way_out() {
 fn a_password_that_would_go_out_in_clear_is_a_mistake_that_is_told() {
     let world = World::new().given("pypi=http://ci:canary@pypi.test/simple");
     assert!(world.refusal("pypi").contains("in clear"));
+    let world = World::new()
+        .file("/etc/npmrc", "registry=http://npm.test/\n//npm.test/:_authToken=canary\n");
+    assert!(world.refusal("npm").contains("in clear"));
+    // One for another place does not matter.
+    let world = World::new()
+        .file("/etc/npmrc", "registry=https://npm.test/\n//192.0.2.7/:_authToken=canary\n");
+    assert_eq!(world.resolve("npm").credentials(), Vec::<String>::new());
 }
 
 #[test]
