@@ -60,7 +60,8 @@ impl TunnelRegistry {
     }
 
     /// The tunnels as the sandboxes of a project see them; without a project, the operator's only.
-    pub(crate) fn of(&self, project: Option<&ProjectId>) -> Arc<dyn Tunnels> {
+    #[must_use]
+    pub fn of(&self, project: Option<&ProjectId>) -> Arc<dyn Tunnels> {
         Arc::new(ProjectTunnels { registry: self.clone(), project: project.cloned() })
     }
 }

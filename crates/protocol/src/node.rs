@@ -24,8 +24,7 @@ use courier_types::{
 };
 use http_body_util::combinators::UnsyncBoxBody;
 pub use tunnel::{
-    ConnectorError, ConnectorStream, OfferedTunnel, ReserveError, TunnelHub, TunnelKind,
-    TunnelNames, TunnelSlot,
+    ConnectorError, OfferedTunnel, ReserveError, TunnelHub, TunnelKind, TunnelNames, TunnelSlot,
 };
 
 /// An error that carries its own chain.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use courier_egress::{TunnelError, TunnelStream};
-use courier_protocol::node::{ConnectorError, ConnectorStream, TunnelSlot};
+use courier_protocol::node::{ByteStream, ConnectorError, TunnelSlot};
 use courier_protocol::v1::{
     TUNNEL_DOMAIN, TUNNEL_HEADER_BYTES, TUNNEL_STREAMS_MAX, TUNNEL_WINDOW_BYTES,
     TUNNEL_WINDOWS_BYTES,
@@ -103,10 +103,7 @@ impl Slot {
 
 #[async_trait]
 impl TunnelSlot for Slot {
-    async fn serve(
-        mut self: Box<Self>,
-        stream: Box<dyn ConnectorStream>,
-    ) -> Result<(), ConnectorError> {
+    async fn serve(mut self: Box<Self>, stream: Box<dyn ByteStream>) -> Result<(), ConnectorError> {
         let cut = CancellationToken::new();
         let _all_ends_with_this = cut.clone().drop_guard();
         let handshake = Builder::new(Tasks::new(cut.clone(), TASKS_MAX))

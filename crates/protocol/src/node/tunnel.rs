@@ -3,9 +3,8 @@
 use async_trait::async_trait;
 use courier_types::egress::TunnelName;
 use courier_types::{ProjectId, Timestamp};
-use futures_io::{AsyncRead, AsyncWrite};
 
-use super::BoxError;
+use super::{BoxError, ByteStream};
 
 /// A tunnel that sandboxes of a project may be given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +37,6 @@ pub trait TunnelNames: Send + Sync + 'static {
     fn offered(&self, project: &ProjectId) -> Vec<OfferedTunnel>;
 }
 
-/// The bytes to and from a connector.
-pub trait ConnectorStream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> ConnectorStream for S {}
-
 /// Takes connectors.
 pub trait TunnelHub: TunnelNames {
     /// Takes a name for a connector, before it is told that it is welcome. The name is free again
@@ -63,8 +57,7 @@ pub trait TunnelHub: TunnelNames {
 pub trait TunnelSlot: Send + 'static {
     /// Lets sandboxes through the connector for as long as it stays. Dropping the future ends the
     /// connector's connection and everything that goes through it.
-    async fn serve(self: Box<Self>, stream: Box<dyn ConnectorStream>)
-    -> Result<(), ConnectorError>;
+    async fn serve(self: Box<Self>, stream: Box<dyn ByteStream>) -> Result<(), ConnectorError>;
 }
 
 /// Why a connector gets no name.

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use courier_protocol::node::{
-    ConnectorError, ConnectorStream, OfferedTunnel, PresetError, Presets, ReserveError,
-    ResolvedPreset, TunnelHub, TunnelKind, TunnelNames, TunnelSlot,
+    ByteStream, ConnectorError, OfferedTunnel, PresetError, Presets, ReserveError, ResolvedPreset,
+    TunnelHub, TunnelKind, TunnelNames, TunnelSlot,
 };
 use courier_types::egress::{PresetName, SecretName, SecretValue, TunnelName};
 use courier_types::{GuestFile, ProjectId};
@@ -85,10 +85,7 @@ struct FakeSlot {
 
 #[async_trait]
 impl TunnelSlot for FakeSlot {
-    async fn serve(
-        self: Box<Self>,
-        stream: Box<dyn ConnectorStream>,
-    ) -> Result<(), ConnectorError> {
+    async fn serve(self: Box<Self>, stream: Box<dyn ByteStream>) -> Result<(), ConnectorError> {
         let (mut read, mut write) = tokio::io::split(stream.compat());
         tokio::io::copy(&mut read, &mut write)
             .await
