@@ -8,8 +8,12 @@ use courier_types::Timestamp;
 use courier_types::egress::{Flow, FlowEvent, FlowPage};
 use tokio::sync::watch;
 
-/// Most records that are kept. At some 300 bytes each this is 1.2 MB for a sandbox at its worst.
+/// Most records that are kept. At some 300 bytes each this is 1.2 MB for a sandbox.
 const RECORDS_MAX: usize = 4_096;
+
+/// Longest text of a record in bytes, be it a path or a reason. A record has two such texts at most,
+/// and a name or two, so a log has 10 MB at its worst.
+const TEXT_MAX: usize = 1_024;
 
 /// A refusal like the last one within this span is counted, not repeated: a guest cannot push what
 /// matters out of the log by repeating what does not.
@@ -40,6 +44,7 @@ impl FlowLog {
 
     /// Writes a record.
     pub fn write(&self, event: FlowEvent) {
+        let event = bounded(event);
         let at = Timestamp::from(SystemTime::now());
         let mut records = self.records();
         if let Some(last) = records.back_mut()
@@ -71,6 +76,27 @@ impl FlowLog {
     pub fn follow(&self, after: u64) -> FlowReader {
         FlowReader { log: self.clone(), newest: self.0.newest.subscribe(), after }
     }
+}
+
+/// The event with every text that a guest or a policy makes long cut to [`TEXT_MAX`].
+fn bounded(mut event: FlowEvent) -> FlowEvent {
+    match &mut event {
+        FlowEvent::Refused { method, path, refusal, .. } => {
+            [method, path].into_iter().flatten().for_each(cut);
+            cut(&mut refusal.why);
+        }
+        FlowEvent::Request { method, path, error, .. } => {
+            [method, path].into_iter().chain(error).for_each(cut);
+        }
+        FlowEvent::Connection { error, .. } => error.iter_mut().for_each(cut),
+        FlowEvent::Dns { .. } | FlowEvent::Policy { .. } => {}
+    }
+    event
+}
+
+fn cut(text: &mut String) {
+    text.truncate(text.floor_char_boundary(TEXT_MAX));
+    text.shrink_to_fit();
 }
 
 /// True when the event repeats the last record, which then counts it.
@@ -163,6 +189,24 @@ mod tests {
             .sum();
         assert!(page.flows.len() < 5, "{}", page.flows.len());
         assert_eq!(counts, 100);
+    }
+
+    #[test]
+    fn a_record_is_bounded_whatever_the_guest_wrote() {
+        let log = FlowLog::default();
+        let mut event = refused(&"é".repeat(5_000));
+        if let FlowEvent::Refused { method, path, .. } = &mut event {
+            (*method, *path) = (Some("M".repeat(8_000)), Some("/".repeat(8_000)));
+        }
+        log.write(event);
+        match &log.page(0, 1).flows[0].event {
+            FlowEvent::Refused { method, path, refusal, .. } => {
+                assert_eq!(refusal.why.len(), TEXT_MAX);
+                assert!(method.as_ref().unwrap().len() <= TEXT_MAX);
+                assert!(path.as_ref().unwrap().len() <= TEXT_MAX);
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[tokio::test]
