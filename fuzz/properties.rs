@@ -72,7 +72,7 @@ mod broker {
     pub(crate) mod redactor;
 }
 
-use broker::redactor::Redactor;
+use broker::redactor::{Redactor, Searches};
 use dns::message::{ADDRESSES_MAX, ANSWER_MAX, Asked, Kind, Reply, Unread};
 use egress::policy::path::canonical;
 use egress::policy::{Compiled, Question, Scheme, Verdict, covers};
@@ -473,8 +473,9 @@ pub(crate) fn redactions(data: &[u8]) {
     let (length, rest) = size(rest);
     let (value, answer) = rest.split_at(length.min(rest.len()));
     let redacted = |piece: usize| {
-        let values = [zeroize::Zeroizing::new(value.to_vec())];
-        let redactor = Redactor::new(&values).expect("the value is short");
+        let values = vec![zeroize::Zeroizing::new(value.to_vec())];
+        let redactor = Redactor::new(values, &Searches::default());
+        let redactor = redactor.expect("the value is short");
         let mut redactor = redactor.keeping_lengths();
         let mut out: Vec<u8> =
             answer.chunks(piece).flat_map(|chunk| redactor.push(chunk)).collect();

@@ -19,6 +19,7 @@ use crate::{CredentialSource, SourceError};
 mod redactor;
 mod tokens;
 
+use redactor::Searches;
 pub(crate) use redactor::{Redactor, RedactorError};
 
 /// Longest header value in bytes that is made of secrets: what common servers take as one header
@@ -80,6 +81,7 @@ pub(crate) struct Applied {
 pub(crate) struct Broker {
     source: Arc<dyn CredentialSource>,
     sandbox: SandboxId,
+    searches: Searches,
 }
 
 /// The values used in one request.
@@ -101,7 +103,7 @@ impl Used {
 
 impl Broker {
     pub(crate) fn new(source: Arc<dyn CredentialSource>, sandbox: SandboxId) -> Self {
-        Self { source, sandbox }
+        Self { source, sandbox, searches: Searches::default() }
     }
 
     /// True when the request carries something that looks like a guest-held token anywhere in its
@@ -139,7 +141,7 @@ impl Broker {
             return Ok(Applied::default());
         }
         prepare_for_redaction(parts);
-        let redactor = Some(Redactor::new(&used.sought)?);
+        let redactor = Some(Redactor::new(used.sought, &self.searches)?);
         Ok(Applied { secrets: used.values.into_keys().collect(), redactor })
     }
 
@@ -206,7 +208,8 @@ impl Broker {
                 }
             })
             .collect();
-        if taken.is_empty() && !found.is_empty() {
+        let stored = !found.is_empty() && tokens::is_where_servers_store(&parts.headers);
+        if stored || (taken.is_empty() && !found.is_empty()) {
             return Err(BrokerError::TokenMisplaced);
         }
         let mut exchanged = tokens::Exchanged::default();
@@ -222,8 +225,9 @@ impl Broker {
             exchanged.add(token, name.clone(), value.clone());
             used.add(name, value);
         }
-        used.sought.extend(exchanged.write(&mut parts.headers)?);
-        Ok(())
+        // What the guest wrote beside a token in a basic credential is not looked for: it would be
+        // another search for each request, as large as the guest likes.
+        exchanged.write(&mut parts.headers)
     }
 }
 

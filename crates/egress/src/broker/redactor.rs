@@ -5,14 +5,17 @@
 //! are held back only while they could be the beginning of a form, so that events flow at once.
 
 use std::fmt;
+use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
+use aho_corasick::BuildError;
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
 mod patterns;
+mod search;
 
-use patterns::Pattern;
+use search::Search;
+pub(crate) use search::Searches;
 
 /// What stands where a value was.
 const MARK: &[u8] = b"[redacted]";
@@ -22,15 +25,18 @@ const FILL: u8 = b'*';
 
 /// Why there is no redactor.
 #[derive(Debug, thiserror::Error)]
-#[error("the values are too long to be looked for")]
-pub(crate) struct RedactorError(#[from] BuildError);
+pub(crate) enum RedactorError {
+    /// The values are too long.
+    #[error("the values are too long to be looked for")]
+    TooLong(#[from] BuildError),
+    /// Too much is looked for at once.
+    #[error("too many long values are looked for in the sandbox's other answers")]
+    TooMany,
+}
 
 /// Looks for the forms of some values in one answer.
 pub(crate) struct Redactor {
-    search: AhoCorasick,
-    /// In ascending order.
-    patterns: Vec<Pattern>,
-    longest: usize,
+    search: Arc<Search>,
     lengths: Lengths,
     /// Bytes that could be the beginning of a form.
     held: Zeroizing<Vec<u8>>,
@@ -48,24 +54,16 @@ enum Lengths {
 }
 
 impl Redactor {
-    /// A redactor of these values.
+    /// A redactor of these values, which shares what is in use with others of its sandbox.
     ///
     /// # Errors
-    /// They are too long.
-    pub(crate) fn new(values: &[Zeroizing<Vec<u8>>]) -> Result<Self, RedactorError> {
-        let patterns = patterns::patterns(values);
-        // The searcher keeps copies of its own; they go with it, at the end of the answer. Of its
-        // kinds this one is built in the least time, which each request with a value pays: others
-        // take seconds for the longest values.
-        let search = AhoCorasick::builder()
-            .kind(Some(AhoCorasickKind::NoncontiguousNFA))
-            .match_kind(MatchKind::Standard)
-            .build(patterns.iter().map(|pattern| pattern.as_slice()))?;
-        let longest = patterns.iter().map(|pattern| pattern.len()).max().unwrap_or(0);
+    /// They are too long, or too much is looked for at once.
+    pub(crate) fn new(
+        values: Vec<Zeroizing<Vec<u8>>>,
+        searches: &Searches,
+    ) -> Result<Self, RedactorError> {
         Ok(Self {
-            search,
-            patterns,
-            longest,
+            search: searches.of(values)?,
             lengths: Lengths::Change,
             held: Zeroizing::default(),
             covered: 0,
@@ -83,7 +81,7 @@ impl Redactor {
     /// Takes values out of headers, of an answer or its trailers.
     pub(crate) fn headers(&self, headers: &mut HeaderMap) {
         for value in headers.values_mut() {
-            if self.search.is_match(value.as_bytes()) {
+            if self.search.forms.is_match(value.as_bytes()) {
                 let ranges = self.ranges(value.as_bytes());
                 let clean = write(value.as_bytes(), &ranges, self.lengths, &mut false);
                 // What is left of a header's value is one: the mark is visible ASCII.
@@ -129,7 +127,7 @@ impl Redactor {
     /// Which bytes are part of a form, in ascending order, without overlaps.
     fn ranges(&self, bytes: &[u8]) -> Vec<Covered> {
         let mut ranges: Vec<Covered> = Vec::new();
-        for found in self.search.find_overlapping_iter(bytes) {
+        for found in self.search.forms.find_overlapping_iter(bytes) {
             let found = Covered { start: found.start(), end: found.end() };
             // They come by their ends, so those that a later one swallows are the last.
             while ranges.last().is_some_and(|last| found.start <= last.start) {
@@ -145,15 +143,15 @@ impl Redactor {
 
     /// Where the longest end of the bytes begins that could be the beginning of a form.
     fn hold_from(&self, bytes: &[u8]) -> usize {
-        let first = bytes.len().saturating_sub(self.longest.saturating_sub(1));
+        let first = bytes.len().saturating_sub(self.search.longest.saturating_sub(1));
         let begins = |start: &usize| bytes.get(*start..).is_some_and(|end| self.is_beginning(end));
         (first..bytes.len()).find(begins).unwrap_or(bytes.len())
     }
 
     /// True when some form begins with these bytes and is longer.
     fn is_beginning(&self, bytes: &[u8]) -> bool {
-        let at = self.patterns.partition_point(|pattern| pattern.as_slice() <= bytes);
-        self.patterns.get(at).is_some_and(|pattern| pattern.starts_with(bytes))
+        let at = self.search.patterns.partition_point(|pattern| pattern.as_slice() <= bytes);
+        self.search.patterns.get(at).is_some_and(|pattern| pattern.starts_with(bytes))
     }
 }
 
@@ -205,7 +203,9 @@ fn write(bytes: &[u8], ranges: &[Covered], lengths: Lengths, inside: &mut bool) 
 
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redactor").field("patterns", &self.patterns.len()).finish_non_exhaustive()
+        f.debug_struct("Redactor")
+            .field("patterns", &self.search.patterns.len())
+            .finish_non_exhaustive()
     }
 }
 

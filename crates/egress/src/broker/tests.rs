@@ -201,6 +201,21 @@ async fn a_token_goes_nowhere_but_to_its_own_host() {
 }
 
 #[tokio::test]
+async fn a_token_goes_into_no_field_that_a_server_keeps_with_an_object() {
+    let openai = credential(r#""secret":"openai","as":{"placeholder":{}}"#);
+    for name in ["content-type", "x-amz-meta-note", "user-agent", "if-none-match", "origin"] {
+        let mut parts = parts(&[(name, &token(1))]);
+        let error = broker().apply(&[&openai], &mut parts).await.unwrap_err();
+        assert!(matches!(error, BrokerError::TokenMisplaced), "{name}: {error}");
+    }
+    for name in ["x-api-key", "api-key", "private-token", "cookie", "x-goog-api-key"] {
+        let mut parts = parts(&[(name, &token(1))]);
+        broker().apply(&[&openai], &mut parts).await.unwrap();
+        assert_eq!(values(&parts, name), [KEY], "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_in_the_target_goes_nowhere() {
     let openai = credential(r#""secret":"openai","as":{"placeholder":{}}"#);
     let token = token(1);

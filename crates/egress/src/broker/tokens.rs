@@ -32,6 +32,37 @@ pub(super) fn is_in_headers(headers: &HeaderMap) -> bool {
     })
 }
 
+/// Beginnings of the names of fields that say something of the content or the client (RFC 9110,
+/// sections 8, 10.1 and 12 to 14), and of their likes for proxies: no server looks for a key there.
+const DESCRIBING: [&str; 14] = [
+    "accept",
+    "content-",
+    "forwarded",
+    "from",
+    "if-",
+    "last-",
+    "link",
+    "origin",
+    "prefer",
+    "range",
+    "referer",
+    "slug",
+    "user-agent",
+    "x-forwarded-",
+];
+/// In the names of fields that object stores keep with an object (`x-amz-meta-…`, `x-ms-meta-…`).
+const KEPT: &str = "-meta-";
+
+/// True when a token is in a field that servers store or log with what they are sent, and show to
+/// whoever asks later: in an answer that nobody searches.
+pub(super) fn is_where_servers_store(headers: &HeaderMap) -> bool {
+    headers.iter().any(|(name, value)| {
+        let name = name.as_str();
+        let stored = name.contains(KEPT) || DESCRIBING.iter().any(|of| name.starts_with(of));
+        stored && has_token(value.as_bytes())
+    })
+}
+
 fn has_token(bytes: &[u8]) -> bool {
     GuestToken::find_all(bytes).next().is_some()
 }
@@ -86,15 +117,10 @@ impl Exchanged {
         self.0.push((token, name, value));
     }
 
-    /// Puts the values in the tokens' places. Returns the basic credentials that came of it, which
-    /// the answer must not have either.
-    pub(super) fn write(
-        &self,
-        headers: &mut HeaderMap,
-    ) -> Result<Vec<Zeroizing<Vec<u8>>>, BrokerError> {
-        let mut pairs = Vec::new();
+    /// Puts the values in the tokens' places.
+    pub(super) fn write(&self, headers: &mut HeaderMap) -> Result<(), BrokerError> {
         if self.0.is_empty() {
-            return Ok(pairs);
+            return Ok(());
         }
         for (name, value) in headers.iter_mut() {
             let mut text = self.replaced(value.as_bytes());
@@ -102,13 +128,12 @@ impl Exchanged {
                 let basic = text.get_or_insert_default();
                 basic.clear();
                 write_basic(&pair, basic);
-                pairs.push(pair);
             }
             if let Some(text) = text {
                 *value = sensitive(&text).ok_or_else(|| self.unfit())?;
             }
         }
-        Ok(pairs)
+        Ok(())
     }
 
     /// The text with values in place of tokens; `None` where there is no token.

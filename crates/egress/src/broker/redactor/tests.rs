@@ -6,11 +6,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::patterns::Pattern;
 use super::*;
 
 fn redactor(values: &[&[u8]]) -> Redactor {
     let values: Vec<_> = values.iter().map(|value| Zeroizing::new(value.to_vec())).collect();
-    Redactor::new(&values).unwrap()
+    Redactor::new(values, &Searches::default()).unwrap()
 }
 
 fn run(redactor: Redactor, chunks: &[&[u8]]) -> String {
@@ -217,7 +218,7 @@ proptest! {
             rest = after;
         }
         let whole = redactor(&[value.as_bytes()]);
-        let expected = naive(&whole.patterns, text.as_bytes());
+        let expected = naive(&whole.search.patterns, text.as_bytes());
         prop_assert_eq!(&run_bytes(whole, &[text.as_bytes()]), &expected);
         let out = run_bytes(redactor(&[value.as_bytes()]), &chunks);
         prop_assert_eq!(&out, &expected);
@@ -234,10 +235,31 @@ proptest! {
         let values: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
         let text = text.concat();
         let whole = redactor(&values);
-        let expected = naive(&whole.patterns, text.as_bytes());
+        let expected = naive(&whole.search.patterns, text.as_bytes());
         let chunks: Vec<&[u8]> = text.as_bytes().chunks(cut).collect();
         prop_assert_eq!(run_bytes(whole, &chunks), expected);
         let kept = run(redactor(&values).keeping_lengths(), &chunks);
         prop_assert_eq!(kept.len(), text.len());
     }
+}
+
+#[test]
+fn answers_with_the_same_values_share_a_search_and_others_have_a_bound() {
+    let searches = Searches::default();
+    let value = |n: u8| vec![Zeroizing::new(vec![n; 8 * 1024])];
+    let redactor = |n| Redactor::new(value(n), &searches);
+    let (first, again) = (redactor(1).unwrap(), redactor(1).unwrap());
+    assert!(Arc::ptr_eq(&first.search, &again.search));
+    let mut others = Vec::new();
+    let refused = (2..=255).find_map(|n| match redactor(n) {
+        Ok(other) => {
+            others.push(other);
+            None
+        }
+        Err(error) => Some(error),
+    });
+    assert!(matches!(refused, Some(RedactorError::TooMany)), "{refused:?}");
+    assert!(redactor(1).is_ok(), "what is in use costs nothing more");
+    others.clear();
+    assert!(redactor(255).is_ok(), "what is gone costs nothing");
 }
