@@ -15,8 +15,8 @@ use courier_protocol::node::{Presets, Secrets, SecretsError, SharedNode};
 use courier_types::SandboxId;
 use courier_types::egress::{SecretName, SecretValue};
 
-use crate::config::{self, Config};
 use crate::config::outside::OutsideArgs;
+use crate::config::{self, Config};
 use crate::presets::NodePresets;
 use crate::{passwd, random};
 
@@ -27,7 +27,7 @@ const SERVER_OWNER: &str = "server";
 /// The images' extension.
 const IMAGE: &str = "erofs";
 /// Largest file of `--egress-ca`: several times what all CAs of a distribution take.
-const CA_FILE_MAX: u64 = 4 * 1024 * 1024;
+pub(crate) const CA_FILE_MAX: u64 = 4 * 1024 * 1024;
 
 /// Makes sure that the launcher runs; returns its socket. Only root can start it.
 pub(crate) async fn launcher(config: &Config) -> anyhow::Result<PathBuf> {

@@ -197,10 +197,21 @@ fn default_data(is_root: bool) -> anyhow::Result<PathBuf> {
     Ok(Path::new(&home).join(XDG_DATA_DEFAULT).join(USER_DATA))
 }
 
-/// The environment variables that are meant for us.
+/// What the names of variables begin with that package managers are configured by: presets are made
+/// of what they say.
+const PACKAGE_MANAGERS: [&str; 5] = ["PIP_", "UV_", "npm_config_", "NPM_CONFIG_", "CARGO_REGISTR"];
+/// The same for those that have no prefix of their own.
+const PACKAGE_MANAGER: [&str; 5] = ["GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOENV"];
+
+/// The environment variables that are meant for us, and those that package managers are configured
+/// by on this machine.
 pub(crate) fn own_variables() -> impl Iterator<Item = (OsString, OsString)> {
-    std::env::vars_os()
-        .filter(|(name, _value)| name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes()))
+    std::env::vars_os().filter(|(name, _value)| {
+        let name = name.to_string_lossy();
+        name.starts_with(VARIABLE_PREFIX)
+            || PACKAGE_MANAGERS.iter().any(|prefix| name.starts_with(prefix))
+            || PACKAGE_MANAGER.contains(&name.as_ref())
+    })
 }
 
 /// All environment variables that are text: package managers are configured by some of them.

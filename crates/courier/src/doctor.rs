@@ -5,6 +5,7 @@ mod host;
 mod kernel;
 mod leaks;
 mod ours;
+mod outside;
 mod software;
 
 use std::process::{Command, ExitCode};
@@ -14,6 +15,7 @@ use anyhow::bail;
 use self::check::{Check, Report};
 use self::host::Host;
 use crate::config::Config;
+use crate::config::outside::OutsideArgs;
 
 /// Exit code when something that is needed is missing, or when something has leaked.
 const NOT_WELL: u8 = 1;
@@ -45,9 +47,10 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
     if args.leaks {
         return leaks::report(config, form).await;
     }
-    let mut report = examine(config);
+    let outside = OutsideArgs::of_environment()?;
+    let mut report = examine(config, &outside);
     if args.fix {
-        report = fix(report, config)?;
+        report = fix(report, config, &outside)?;
     }
     match form {
         Form::Json => println!("{}", serde_json::to_string_pretty(&report)?),
@@ -59,18 +62,19 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
     })
 }
 
-fn examine(config: &Config) -> Report {
+fn examine(config: &Config, outside: &OutsideArgs) -> Report {
     let host = Host::this();
     let mut checks = kernel::checks(&host);
     checks.push(kernel::making_namespaces());
     checks.extend(software::checks(&host));
     checks.extend(ours::checks(config));
+    checks.extend(outside::checks(&host, outside));
     Report::of(checks)
 }
 
 /// Runs every command that mends something, then looks again. What fails is told and does not keep
 /// the others from being mended.
-fn fix(report: Report, config: &Config) -> anyhow::Result<Report> {
+fn fix(report: Report, config: &Config, outside: &OutsideArgs) -> anyhow::Result<Report> {
     let to_mend: Vec<&Check> = report.to_mend().collect();
     if to_mend.is_empty() {
         return Ok(report);
@@ -93,7 +97,7 @@ fn fix(report: Report, config: &Config) -> anyhow::Result<Report> {
             }
         }
     }
-    Ok(examine(config))
+    Ok(examine(config, outside))
 }
 
 /// Runs one command as a person would have typed it, without questions.

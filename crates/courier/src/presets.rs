@@ -139,6 +139,11 @@ impl Settings {
     }
 }
 
+/// The names of all presets.
+pub(crate) fn names() -> impl Iterator<Item = PresetName> {
+    Kind::ALL.into_iter().filter_map(|kind| kind.name().parse().ok())
+}
+
 /// The presets of this machine.
 #[derive(Debug)]
 pub(crate) struct NodePresets<A = Keeping<Direct>> {
@@ -190,8 +195,7 @@ impl<A> NodePresets<A> {
 impl<A: Ask + 'static> Presets for NodePresets<A> {
     fn resolve(&self, name: &PresetName) -> Result<ResolvedPreset, PresetError> {
         let Some(kind) = Kind::of(name.as_str()) else {
-            let known = Kind::ALL.iter().filter_map(|kind| kind.name().parse().ok()).collect();
-            return Err(PresetError::Unknown { name: name.clone(), known });
+            return Err(PresetError::Unknown { name: name.clone(), known: names().collect() });
         };
         let configuration = |error: ConfigurationError| PresetError::Configuration {
             name: name.clone(),
