@@ -6,7 +6,7 @@ use crate::output::printable_name;
 
 /// The head of the table.
 pub(crate) const HEAD: &str =
-    "TIME      WHAT     RESULT                  OUT        IN       MS  WHERE";
+    "TIME      WHAT     RESULT                   OUT        IN       MS  WHERE";
 
 /// Columns of one line.
 #[derive(Default)]
