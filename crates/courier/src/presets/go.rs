@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use courier_protocol::node::ResolvedPreset;
-use futures_util::future::join_all;
 
 use super::Given;
 use super::ask::Ask;
@@ -82,10 +81,15 @@ impl Settings {
             Site::new(&mirror.url, mirror.below().into_iter().collect(), &mirror.origin)
         };
         let mut sites = self.proxies.iter().map(site).collect::<Result<Vec<_>, _>>()?;
-        sites.extend(self.sums_site(ask).await?);
+        let sums = self.sums()?;
+        if let Some(sums) = &sums {
+            sites.extend(self.sums_site(ask, sums).await?);
+        }
         let proxies: Vec<String> = self.proxies.iter().map(Mirror::text).collect();
         let mut env = BTreeMap::from([(PROXIES.to_owned(), proxies.join(","))]);
-        env.extend(self.sums.map(|sums| (SUMS.to_owned(), sums)));
+        let off = self.sums.filter(|sums| sums == "off");
+        let said = sums.map(|sums| sums.said).or(off);
+        env.extend(said.map(|said| (SUMS.to_owned(), said)));
         env.extend(self.unsummed.map(|names| ("GONOSUMDB".to_owned(), names)));
         Ok(ResolvedPreset {
             rules: rules(sites),
@@ -116,28 +120,58 @@ impl Settings {
         Ok(())
     }
 
-    /// The checksum database, where it has to be reached by itself: where none of the proxies
-    /// passes its answers on (Go's reference, "Module proxies": `/sumdb/NAME/supported`).
-    async fn sums_site(&self, ask: &dyn Ask) -> Result<Option<Site>, ConfigurationError> {
+    /// The checksum database; `None` where there is none, or Go knows by itself.
+    fn sums(&self) -> Result<Option<Sums>, ConfigurationError> {
         let Some(sums) = self.sums.as_deref().filter(|sums| *sums != "off") else {
             return Ok(None);
         };
         let mut words = sums.split_whitespace();
-        let name = words.next().and_then(|word| word.split('+').next()).unwrap_or_default();
-        let url = words.next().map_or_else(|| format!("https://{name}"), str::to_owned);
+        let first = words.next().unwrap_or_default().to_owned();
+        let name = first.split('+').next().unwrap_or_default().to_owned();
+        let address = words.next();
+        let url = address.map_or_else(|| format!("https://{name}"), str::to_owned);
         let database = Mirror::parse(&url, SUMS)?;
-        let passes_on = async |mirror: &Mirror| {
-            let Some(url) = mirror.join(&format!("sumdb/{name}/supported")) else { return false };
-            ask.page(mirror, url, "*/*").await.is_ok()
+        if database.login.is_some() {
+            return Err(ConfigurationError::Credential {
+                origin: SUMS.to_owned(),
+                why: "a checksum database has none; let the proxy pass its answers on",
+            });
+        }
+        let said = match address {
+            Some(_) => format!("{first} {}", database.text()),
+            None => first,
         };
+        Ok(Some(Sums { name, said, database }))
+    }
+
+    /// Where the checksum database has to be reached by itself: where the proxy does not pass its
+    /// answers on (Go's reference, "Module proxies": `/sumdb/NAME/supported`).
+    async fn sums_site(
+        &self,
+        ask: &dyn Ask,
+        sums: &Sums,
+    ) -> Result<Option<Site>, ConfigurationError> {
         // Go asks only its first proxy.
         let first = self.proxies.first();
-        if join_all(first.into_iter().map(passes_on)).await.contains(&true) {
+        let path = format!("sumdb/{}/supported", sums.name);
+        if let Some((proxy, url)) = first.and_then(|proxy| Some((proxy, proxy.join(&path)?)))
+            && ask.page(proxy, url, "*/*").await.is_ok()
+        {
             return Ok(None);
         }
-        let paths = database.below().into_iter().collect();
-        Site::new(&database.url, paths, SUMS).map(Some)
+        let paths = sums.database.below().into_iter().collect();
+        Site::new(&sums.database.url, paths, SUMS).map(Some)
     }
+}
+
+/// A checksum database.
+struct Sums {
+    /// Its name.
+    name: String,
+    /// What Go is told: name or key, and the address where there is one.
+    said: String,
+    /// Where it is.
+    database: Mirror,
 }
 
 /// The settings: variables before Go's own file of them (`go help environment`).

@@ -27,6 +27,8 @@ const ACCEPT: &str = "application/vnd.pypi.simple.v1+json, text/html;q=0.2";
 const MACHINE_FILES: [&str; 2] = ["/etc/xdg/pip/pip.conf", "/etc/pip.conf"];
 /// Most addresses of files of one page that are looked at.
 const LINKS_MAX: usize = 4_096;
+/// Most hosts of files of one index; real ones have one.
+const HOSTS_MAX: usize = 16;
 /// pip's own word on its index. Isolated (-I): nothing of a current folder's is run.
 const ASK_PIP: [&str; 3] =
     ["-I", "-c", "import pip._internal.models.index as index; print(index.PyPI.simple_url)"];
@@ -232,20 +234,10 @@ fn links(page: &Page) -> Vec<Url> {
     let mut links: Vec<Url> = raw.iter().filter_map(|link| base.join(link).ok()).collect();
     links.retain(|url| matches!(url.scheme(), "http" | "https"));
     // One of each host is enough.
-    links.sort_by_key(Url::authority_text);
-    links.dedup_by_key(|url| url.authority_text());
+    links.sort_by_key(|url| url.origin().ascii_serialization());
+    links.dedup_by_key(|url| url.origin());
+    links.truncate(HOSTS_MAX);
     links
-}
-
-/// What tells the places of addresses apart.
-trait AuthorityText {
-    fn authority_text(&self) -> String;
-}
-
-impl AuthorityText for Url {
-    fn authority_text(&self) -> String {
-        self.origin().ascii_serialization()
-    }
 }
 
 fn variables(main: &str, extra: &[String]) -> BTreeMap<String, String> {

@@ -207,6 +207,16 @@ fn go_keeps_its_proxies_and_never_goes_directly() {
     // A proxy that passes the database on is enough.
     let world = world.page("https://go.test/mod/sumdb/sums.test/supported", "");
     assert_eq!(world.resolve("go").places(), ["go.test:443 /mod/*", "second.test:443"]);
+    let with_address = World::new()
+        .variable("GOPROXY", "https://go.test")
+        .variable("GOSUMDB", "sums.test+ac4e+key https://passed.test/sumdb");
+    let seen = with_address.resolve("go");
+    assert_eq!(seen.places(), ["go.test:443", "passed.test:443 /sumdb/*"]);
+    assert_eq!(seen.preset.env["GOSUMDB"], "sums.test+ac4e+key https://passed.test/sumdb");
+    let login = with_address.variable("GOSUMDB", "sums.test https://ci:canary@passed.test/");
+    assert!(login.refusal("go").contains("GOSUMDB"));
+    let off = World::new().given("go=https://go.test").variable("GOSUMDB", "off");
+    assert_eq!(off.resolve("go").preset.env["GOSUMDB"], "off");
     let world = World::new().tool("go", "https://own.test,direct\nsums.test\n");
     assert_eq!(world.resolve("go").places(), ["own.test:443", "sums.test:443"]);
     assert!(World::new().variable("GOPROXY", "direct").refusal("go").contains("GOPROXY"));
