@@ -15,7 +15,7 @@ use super::network::{PublicTraffic, Wanted};
 use super::{TIMEOUT_SECS, TIMEOUT_SECS_V1, answers};
 use crate::app::App;
 use crate::auth::Caller;
-use crate::egress::TTL_SECS_MAX;
+use crate::egress::{EgressError, TTL_SECS_MAX, check_ways};
 use crate::http::{ApiError, JsonBody};
 use crate::random;
 use crate::sandboxes::{
@@ -106,11 +106,11 @@ async fn order(
         .with_env(app, env)
         .await?
         .with_metadata(request.metadata.unwrap_or_default())?;
-    Ok(with_network(order, wanted))
+    Ok(with_network(order, wanted)?)
 }
 
 /// Gives an order what else was asked of its network.
-fn with_network(mut order: CreateOrder, wanted: Wanted) -> CreateOrder {
+fn with_network(mut order: CreateOrder, wanted: Wanted) -> Result<CreateOrder, EgressError> {
     let network = &mut order.sealed.network;
     network.upstream_proxy = wanted.proxy;
     network.dns_servers = wanted.dns_servers;
@@ -122,7 +122,8 @@ fn with_network(mut order: CreateOrder, wanted: Wanted) -> CreateOrder {
     };
     let config = Some(wanted.shown).filter(|shown| *shown != NetworkConfig::default());
     order.sealed.asked = AskedNetwork { config, internet: wanted.internet };
-    order
+    check_ways(&order.sealed.network)?;
+    Ok(order)
 }
 
 /// A variable of the environment. What stands for a secret and nothing else becomes a token, which

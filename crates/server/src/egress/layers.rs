@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use courier_egress::policy::{CompileError, Compiled, Uncovered, covers};
 use courier_protocol::node::{OfferedTunnel, PresetError};
 use courier_types::egress::{
-    Action, Credential, Destination, Layer, LayerSource, Layers, Policy, PolicyError, Rule,
-    SecretName, TunnelName,
+    Action, Credential, Destination, Layer, LayerSource, Layers, NetworkSpec, Policy, PolicyError,
+    PortRange, Protocol, Rule, SecretName, TunnelName, UpstreamProxy,
 };
 use courier_types::{GuestFile, ProjectId};
 
@@ -29,6 +29,17 @@ pub(crate) enum EgressError {
     PresetConfiguration(#[source] PresetError),
     #[error("egress: the template does not allow that much: {0}")]
     Beyond(#[from] Uncovered),
+    #[error(
+        "egress: the template does not allow any bytes to egressProxy, so nothing goes there: {0}"
+    )]
+    BeyondProxy(#[source] Uncovered),
+    #[error(
+        "egress: the template does not allow the internet, and whoever answers for names in \
+         dnsServers could have them mean any address: {0}"
+    )]
+    BeyondResolver(#[source] Uncovered),
+    #[error("egress: egressProxy has no HOST:PORT")]
+    ProxyAddress,
     #[error("egress: there is no tunnel {name}; there are: {}", join(known))]
     Tunnel { name: TunnelName, known: Vec<OfferedTunnel> },
     #[error("egress: secret {name}: names that begin with {PRESET_PREFIX:?} belong to presets")]
@@ -68,6 +79,9 @@ impl From<EgressError> for ApiError {
             | EgressError::Compile(_)
             | EgressError::Preset(_)
             | EgressError::Beyond(_)
+            | EgressError::BeyondProxy(_)
+            | EgressError::BeyondResolver(_)
+            | EgressError::ProxyAddress
             | EgressError::Tunnel { .. }
             | EgressError::ReservedSecret { .. } => Self::bad_request(error.to_string()),
             // The operator's to mend: what is wrong is in the log, with the host's paths.
@@ -190,6 +204,33 @@ pub(crate) async fn grant(
     }
     Compiled::new(&granted.layers)?;
     Ok(granted)
+}
+
+/// Holds the ways out of a network against its template's policy. A proxy sees all that goes out and
+/// may send it anywhere, and a resolver may have any name mean any address: without this a create
+/// would reach through them what the template does not allow.
+pub(crate) fn check_ways(network: &NetworkSpec) -> Result<(), EgressError> {
+    let template = |layer: &&Layer| layer.source == LayerSource::Template;
+    let Some(bound) = network.egress.0.iter().find(template) else { return Ok(()) };
+    if let Some(proxy) = &network.upstream_proxy {
+        let way = Policy { rules: vec![rule_of(proxy)?], ..Policy::default() };
+        covers(&bound.policy, &way).map_err(EgressError::BeyondProxy)?;
+    }
+    if network.dns_servers.is_empty() {
+        return Ok(());
+    }
+    covers(&bound.policy, &Policy::internet()).map_err(EgressError::BeyondResolver)
+}
+
+/// Any bytes to a proxy.
+fn rule_of(proxy: &UpstreamProxy) -> Result<Rule, EgressError> {
+    let parsed = proxy
+        .address
+        .rsplit_once(':')
+        .and_then(|(host, port)| Some((host.parse().ok()?, PortRange::one(port.parse().ok()?)?)));
+    let (to, port) = parsed.ok_or(EgressError::ProxyAddress)?;
+    let (ports, protocols) = (vec![port], vec![Protocol::Tcp]);
+    Ok(Rule { ports, protocols, ..Rule::new(Action::Allow, to) })
 }
 
 /// Holds a policy against its bound, beside the work of others: two large ones keep a processor busy

@@ -17,7 +17,7 @@ use courier_protocol::node::NodeError;
 use courier_store::{SandboxRow, StoreError};
 use courier_types::egress::{Layer, LayerSource, NetworkSpec, Policy};
 
-use super::layers::{Asked, EgressError, Resolved, grant};
+use super::layers::{Asked, EgressError, Resolved, check_ways, grant};
 use crate::app::App;
 use crate::e2b::network::Wanted;
 use crate::http::{ApiError, chain};
@@ -171,6 +171,7 @@ async fn changed(
         }
     };
     new.network.egress = grant(app, &row.project_id, bound, asked).await?.layers;
+    check_ways(&new.network)?;
     Ok(new)
 }
 

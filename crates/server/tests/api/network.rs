@@ -215,3 +215,30 @@ async fn a_template_bounds_what_is_asked() {
     world.put(&path, json!({})).await.ok(204);
     assert_eq!(world.node.layers(&id), json!([template]));
 }
+
+#[tokio::test]
+async fn no_proxy_or_resolver_leads_around_a_template() {
+    let world = World::new().await;
+    let proxy = json!({"allow": "proxy.example.com", "ports": [1080], "protocols": ["tcp"]});
+    world.bounded(json!({"rules": [{"allow": "api.example.com"}, proxy]})).await;
+    let create = |network: Value| json!({"templateID": "bounded", "network": network});
+    let beyond = [
+        json!({"egressProxy": {"address": "proxy.example.org:1080"}}),
+        json!({"egressProxy": {"address": "proxy.example.com:1081"}}),
+        json!({"egressProxy": {"address": "api.example.com:443"}}),
+        json!({"egressProxy": {"address": "9.9.9.9:1080"}}),
+        json!({"dnsServers": ["9.9.9.9"]}),
+    ];
+    let within = json!({"egressProxy": {"address": "proxy.example.com:1080"}});
+    let id = world.made(create(within.clone())).await;
+    for network in beyond {
+        let refused = world.post("/v2/sandboxes", create(network.clone())).await;
+        refused.error(400, "template does not allow");
+        let refused = world.put(&format!("/sandboxes/{id}/network"), network).await;
+        refused.error(400, "template does not allow");
+    }
+    world.put(&format!("/sandboxes/{id}/network"), within).await.ok(204);
+    // Where the template allows everything, there is nothing to lead around.
+    world.bounded(json!({"rules": [{"allow": "internet"}]})).await;
+    world.made(create(json!({"dnsServers": ["9.9.9.9"]}))).await;
+}
