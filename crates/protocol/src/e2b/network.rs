@@ -1,4 +1,7 @@
 //! The network of a sandbox, as requests ask for it and answers show it.
+//!
+//! Elsewhere on this wire a field that is not known is ignored; here it is an error: a `denyOut` in
+//! another spelling, unheard, would leave open what was meant to be shut.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// `network` of a create request, and of a sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct NetworkConfig {
     /// False asks for a token on every port.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,7 +42,7 @@ pub struct NetworkConfig {
 /// Body of `PUT /sandboxes/{sandboxID}/network`: replaces all of it; what is absent is cleared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct NetworkUpdate {
     /// As of [`NetworkConfig::allow_out`].
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +67,7 @@ pub struct NetworkUpdate {
 /// A SOCKS5 proxy.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EgressProxy {
     /// `HOST:PORT`.
     pub address: String,
@@ -89,7 +92,7 @@ impl fmt::Debug for EgressProxy {
 /// TLS to an [`EgressProxy`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EgressProxyTls {
     /// Whether there is TLS; without it nothing else may be said.
     pub enabled: bool,
@@ -104,7 +107,7 @@ pub struct EgressProxyTls {
 /// What happens to requests to one name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct NetworkRule {
     /// How they are changed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,7 +117,7 @@ pub struct NetworkRule {
 /// How a request is changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct NetworkTransform {
     /// Headers that it gets; `${e2b.secrets.NAME}` in a value stands for that secret.
     #[serde(skip_serializing_if = "Option::is_none")]

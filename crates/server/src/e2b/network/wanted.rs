@@ -219,9 +219,9 @@ fn deny_rules(entries: &[String]) -> Result<Vec<Rule>, NetworkError> {
     for text in entries {
         match network(text.trim()) {
             Some(IpNet::V4(net)) => rules.push(Rule::new(Action::Deny, destination(net))),
-            // Nothing leaves by IPv6 anyway.
-            Some(IpNet::V6(_)) => {}
-            None => return Err(NetworkError::DenyOut { text: cut(text) }),
+            // Nothing leaves by IPv6 anyway; but this is an IPv4 address in other words.
+            Some(IpNet::V6(net)) if net.addr().to_ipv4_mapped().is_none() => {}
+            Some(IpNet::V6(_)) | None => return Err(NetworkError::DenyOut { text: cut(text) }),
         }
     }
     Ok(rules)
@@ -318,11 +318,26 @@ mod tests {
             (json!({"allowOut": ["a b"]}), "allowOut"),
             (json!({"allowOut": ["1.2.3.4/33"]}), "allowOut"),
             (json!({"denyOut": ["example.com"]}), "denyOut"),
+            (json!({"denyOut": ["::ffff:9.9.9.9"]}), "denyOut"),
             (json!({"dnsServers": ["::1"]}), "dnsServers"),
             (json!({"dnsServers": vec!["1.1.1.1"; 11]}), "dnsServers"),
         ] {
             let error = wish(body.clone()).unwrap_err().to_string();
             assert!(error.contains(part), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_not_known_is_an_error() {
+        for body in [
+            json!({"deny_out": ["0.0.0.0/0"]}),
+            json!({"allowInternetAccess": false}),
+            json!({"rules": {"a.test": [{"transforms": {}}]}}),
+            json!({"rules": {"a.test": [{"transform": {"header": {}}}]}}),
+            json!({"egressProxy": {"address": "a.test:1", "tls": {"enabled": true, "ca": ""}}}),
+        ] {
+            assert!(serde_json::from_value::<NetworkUpdate>(body.clone()).is_err(), "{body}");
+            assert!(serde_json::from_value::<NetworkConfig>(body.clone()).is_err(), "{body}");
         }
     }
 
