@@ -14,8 +14,10 @@ const TEMPLATE_MAX: usize = 2_048;
 /// How a secret is written in a template.
 const OPEN: &str = "${secrets.";
 
-/// Headers that a credential may not set: they decide where a request goes or where it ends.
-const FORBIDDEN_HEADERS: [&str; 13] = [
+/// Headers that a credential may not set: they decide what a request asks for, where it goes or
+/// where it ends. A method or path that some server takes from a header would be none that any rule
+/// has judged.
+const FORBIDDEN_HEADERS: [&str; 18] = [
     "accept-encoding",
     "connection",
     "content-encoding",
@@ -29,6 +31,11 @@ const FORBIDDEN_HEADERS: [&str; 13] = [
     "transfer-encoding",
     "upgrade",
     "via",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
 ];
 
 /// Why a credential is none.
@@ -281,8 +288,9 @@ fn header_name(text: &str) -> Result<String, CredentialError> {
     if name.is_empty() || name.len() > HEADER_NAME_MAX || !name.bytes().all(token) {
         return Err(refused("a header's name has 1 to 64 letters, digits and '-'"));
     }
-    if FORBIDDEN_HEADERS.contains(&name.as_str()) {
-        return Err(refused("it decides where a request goes or where it ends"));
+    // To servers that hand headers on as variables, '-' and '_' are one.
+    if FORBIDDEN_HEADERS.contains(&name.replace('_', "-").as_str()) {
+        return Err(refused("it decides what a request asks for, where it goes or where it ends"));
     }
     Ok(name)
 }
@@ -309,7 +317,16 @@ mod tests {
 
     #[test]
     fn a_credential_cannot_move_a_request_or_its_end() {
-        for name in ["Host", "Content-Length", "transfer-encoding", "a b", ""] {
+        for name in [
+            "Host",
+            "Content-Length",
+            "transfer-encoding",
+            "Transfer_Encoding",
+            "X-HTTP-Method-Override",
+            "x_original-url",
+            "a b",
+            "",
+        ] {
             let text = format!(
                 r#"{{"host":"a.test","as":{{"header":{{"name":{name:?},"value":"${{secrets.a}}"}}}}}}"#
             );
