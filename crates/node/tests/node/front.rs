@@ -23,8 +23,9 @@ pub(crate) async fn serve(node: Arc<LocalNode>) -> SocketAddr {
     tokio::spawn(async move {
         loop {
             let (socket, _peer) = listener.accept().await.unwrap();
-            let connection =
-                http1::Builder::new().serve_connection(TokioIo::new(socket), plane.clone());
+            let connection = http1::Builder::new()
+                .serve_connection(TokioIo::new(socket), plane.clone())
+                .with_upgrades();
             tokio::spawn(async move {
                 // Aborted connections are what some tests are about.
                 let _aborted = connection.await;

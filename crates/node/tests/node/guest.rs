@@ -9,17 +9,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use courier_channel::guest::Channel;
+use courier_protocol::envd::ports;
+use futures_util::TryStreamExt as _;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::io::write;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
+use tokio_util::io::ReaderStream;
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -116,8 +121,30 @@ async fn answer(request: Request<Incoming>, manner: Manner) -> Result<Response<B
             response.headers_mut().insert(http::header::SET_COOKIE, cookie);
             response
         }
+        _path if ports::port(&path).is_some() => connect(ports::port(&path), request).await,
         _show => show(request).await,
     })
+}
+
+/// Connects to a port of this machine, as a guest daemon does to its sandbox's.
+async fn connect(port: Option<u16>, request: Request<Incoming>) -> Response<Body> {
+    let address = (std::net::Ipv4Addr::LOCALHOST, port.unwrap_or(0));
+    let Ok(server) = TcpStream::connect(address).await else {
+        return text(StatusCode::BAD_GATEWAY, String::new());
+    };
+    let (from, mut to) = server.into_split();
+    let mut upload = request.into_body();
+    tokio::spawn(async move {
+        while let Some(frame) = upload.frame().await {
+            let Ok(frame) = frame else { return };
+            if to.write_all(&frame.into_data().unwrap_or_default()).await.is_err() {
+                return;
+            }
+        }
+        // A server that is gone needs to be told nothing.
+        let _gone = to.shutdown().await;
+    });
+    Response::new(StreamBody::new(ReaderStream::new(from).map_ok(Frame::data)).boxed_unsync())
 }
 
 /// Shows a request: method, target, headers, length of the body.

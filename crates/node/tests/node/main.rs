@@ -9,3 +9,4 @@ mod front;
 mod guest;
 mod hostile;
 mod life;
+mod ports;
