@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+pub(crate) use self::held::Descriptors;
 use self::held::Held;
 pub(crate) use self::proxy::Proxy;
 pub use self::proxy::ProxyError;
@@ -50,6 +51,9 @@ pub(crate) enum DialError {
     /// The sandbox has too many connections. Its own fault; nothing was sent.
     #[error("the sandbox has {OPEN_MAX} connections to the outside")]
     TooMany,
+    /// All sandboxes together have too many connections. Nothing was sent.
+    #[error("the node has no more connections to the outside to give")]
+    NoneLeft,
     /// There was no answer in time. The upstream's fault.
     #[error("no answer within {} s", CONNECT_TIMEOUT.as_secs())]
     Timeout,
@@ -66,7 +70,7 @@ impl DialError {
     pub(crate) fn refusal(&self) -> Option<FlowRefusal> {
         match self {
             Self::Reach(error) => Some(FlowRefusal::new("address", error.to_string())),
-            Self::TooMany => Some(FlowRefusal::new("limit", self.to_string())),
+            Self::TooMany | Self::NoneLeft => Some(FlowRefusal::new("limit", self.to_string())),
             Self::Timeout | Self::Connect(_) | Self::Proxy(_) => None,
         }
     }
@@ -75,7 +79,7 @@ impl DialError {
     pub(crate) fn text(&self) -> String {
         match self {
             Self::Reach(error) => error.to_string(),
-            Self::TooMany | Self::Timeout => self.to_string(),
+            Self::TooMany | Self::NoneLeft | Self::Timeout => self.to_string(),
             Self::Connect(error) => format!("cannot connect: {}", error.kind()),
             Self::Proxy(error) => match error {
                 TunnellingError::Resolve(_) | TunnellingError::Tls(_) => error.to_string(),
@@ -97,13 +101,15 @@ pub(crate) struct Dialer {
     proxy: Option<Arc<Proxy>>,
     pending: Arc<Semaphore>,
     open: Arc<Semaphore>,
+    descriptors: Descriptors,
 }
 
 impl Dialer {
-    /// Dials directly.
-    pub(crate) fn new(reach: Reach) -> Self {
-        let pending = Arc::new(Semaphore::new(PENDING_MAX));
-        Self { reach, proxy: None, pending, open: Arc::new(Semaphore::new(OPEN_MAX)) }
+    /// Dials directly, with descriptors that other sandboxes have too.
+    pub(crate) fn new(reach: Reach, descriptors: Descriptors) -> Self {
+        let (pending, open) = (Semaphore::new(PENDING_MAX), Semaphore::new(OPEN_MAX));
+        let (pending, open) = (Arc::new(pending), Arc::new(open));
+        Self { reach, proxy: None, pending, open, descriptors }
     }
 
     /// The same dialer, with the same limits, through that proxy or directly.
@@ -120,9 +126,10 @@ impl Dialer {
     ) -> Result<Box<dyn Stream>, DialError> {
         let open = Arc::clone(&self.open).try_acquire_owned();
         let open = open.map_err(|_none_left| DialError::TooMany)?;
+        let descriptor = self.descriptors.take().ok_or(DialError::NoneLeft)?;
         let connecting = timeout(CONNECT_TIMEOUT, self.connect(to, host)).await;
         let stream = connecting.map_err(|_elapsed| DialError::Timeout)??;
-        Ok(Box::new(Held::new(stream, open)))
+        Ok(Box::new(Held::new(stream, [open, descriptor])))
     }
 
     async fn connect(

@@ -24,7 +24,7 @@ pub(crate) use self::open::{Revoked, Ticket};
 pub(crate) use self::tasks::Tasks;
 use crate::broker::Broker;
 use crate::connection::Gate;
-use crate::dial::{Dialer, Proxy, ProxyError, Reach};
+use crate::dial::{Descriptors, Dialer, Proxy, ProxyError, Reach};
 use crate::dns::{Dns, DnsSetup, Resolver, ResolverError};
 use crate::flow::FlowLog;
 use crate::http::Room;
@@ -63,15 +63,17 @@ pub struct HostSide {
     resolver: Resolver,
     reach: Reach,
     trust: UpstreamTrust,
+    descriptors: Descriptors,
     ca_seed: Zeroizing<[u8; 32]>,
 }
 
 impl HostSide {
     /// `ca_seed` is what the CAs of all sandboxes are derived from: random, the node's own, and the
-    /// same after a restart.
+    /// same after a restart. The process's limit of open files is read here: raise it before.
     #[must_use]
     pub fn new(resolver: Resolver, reach: Reach, trust: UpstreamTrust, ca_seed: [u8; 32]) -> Self {
-        Self { resolver, reach, trust, ca_seed: Zeroizing::new(ca_seed) }
+        let descriptors = Descriptors::of_process();
+        Self { resolver, reach, trust, descriptors, ca_seed: Zeroizing::new(ca_seed) }
     }
 }
 
@@ -146,7 +148,7 @@ impl Network {
     /// The spec or the link cannot be used. The link is closed then.
     pub fn start(link: OwnedFd, setup: Setup) -> Result<Self, NetworkError> {
         let Setup { sandbox, spec, source, tunnels, host, flows } = setup;
-        let direct = Dialer::new(host.reach.clone());
+        let direct = Dialer::new(host.reach.clone(), host.descriptors.clone());
         let Parts { policy, dialer, resolver } = Parts::new(&spec, &host, &direct)?;
         let tasks = Tasks::new();
         let open = OpenConnections::new(policy, tasks.clone());

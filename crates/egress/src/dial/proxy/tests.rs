@@ -6,8 +6,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::dial::tests::{echo_server, is_served};
-use crate::dial::{DialError, Dialer};
+use crate::dial::DialError;
+use crate::dial::tests::{dialer, echo_server, is_served};
 use crate::dns::testing::{TestServer, at};
 
 /// A CA, and the certificates that it signs.
@@ -134,7 +134,7 @@ async fn dial(settings: &UpstreamProxy, reach: Reach) -> Result<Box<dyn Stream>,
     let resolver = TestServer::start(zone).await.resolver();
     let trust = UpstreamTrust::only(&[ca().pem().into_bytes()]).unwrap();
     let proxy = Proxy::new(settings, resolver, &trust).unwrap();
-    Dialer::new(reach).with_proxy(Some(proxy)).dial(TARGET, None).await
+    dialer(reach).with_proxy(Some(proxy)).dial(TARGET, None).await
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn what_is_out_of_reach_is_so_through_a_proxy_too() {
     let resolver = TestServer::start([]).await.resolver();
     let trust = UpstreamTrust::only(&[ca().pem().into_bytes()]).unwrap();
     let proxy = Proxy::new(&settings(proxy), resolver, &trust).unwrap();
-    let dialer = Dialer::new(Reach::for_tests()).with_proxy(Some(proxy));
+    let dialer = dialer(Reach::for_tests()).with_proxy(Some(proxy));
     for address in ["10.0.0.1", "169.254.169.254", "100.100.100.200"] {
         let to = SocketAddrV4::new(address.parse().unwrap(), 80);
         let failed = dialer.dial(to, None).await.err().unwrap();
