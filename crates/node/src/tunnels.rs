@@ -13,8 +13,8 @@ mod connection;
 mod connectors;
 mod guarded;
 mod own;
+mod stream;
 mod target;
-mod tasks;
 
 use std::fmt;
 use std::sync::Arc;

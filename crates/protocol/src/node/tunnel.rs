@@ -89,7 +89,4 @@ pub enum ConnectorError {
     /// It did not speak the protocol, or was cut off.
     #[error("the connection of the connector broke")]
     Connection(#[source] BoxError),
-    /// It left more unfinished than it may.
-    #[error("the connector leaves too many connections unfinished")]
-    Unfinished,
 }
