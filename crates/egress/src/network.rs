@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use courier_types::SandboxId;
 use courier_types::egress::{ExplainRequest, Explanation, FlowEvent, NetworkSpec, UpstreamProxy};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
-pub(crate) use self::context::Context;
+pub(crate) use self::context::{Context, THROUGH_MAX};
 use self::open::{Closing, OpenConnections};
 pub(crate) use self::open::{Revoked, Ticket};
 pub(crate) use self::tasks::Tasks;
@@ -163,6 +163,7 @@ impl Network {
             trust: host.trust.clone(),
             broker: Broker::new(source, sandbox.clone()),
             tunnels,
+            through: Arc::new(Semaphore::new(THROUGH_MAX)),
             room: Room::default(),
             flows,
             tasks,

@@ -8,6 +8,7 @@ use courier_types::egress::{FlowRefusal, HostName, Protocol, TunnelName};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::Place;
@@ -17,7 +18,7 @@ use super::judge::why;
 use super::learn::Learning;
 use super::record::Record;
 use crate::dns::{Dns, Pinned};
-use crate::network::{Context, Tasks, Ticket};
+use crate::network::{Context, THROUGH_MAX, Tasks, Ticket};
 use crate::policy::{Compiled, Question, Verdict};
 use crate::stack::{Admission, GuestStream, RefusedPacket, Services};
 
@@ -108,7 +109,7 @@ async fn anything(place: Place) -> Option<Serve> {
     let ticket = place.enter(|verdict| verdict == Verdict::Allow)?;
     let record = Record::new(place.clone(), Protocol::Tcp, &ticket);
     match ticket.tasks().run(place.dial(place.names.first())).await? {
-        Ok(upstream) => Some(spliced(ticket, record, upstream)),
+        Ok(upstream) => Some(spliced((ticket, None), record, upstream)),
         Err(error) => {
             match error.refusal() {
                 Some(refusal) => record.refuse(refusal),
@@ -119,14 +120,15 @@ async fn anything(place: Place) -> Option<Serve> {
     }
 }
 
-fn spliced<U>(ticket: Ticket, record: Record, upstream: U) -> Serve
+/// A connection with what it holds for as long as it is there.
+fn spliced<U>(held: (Ticket, Option<OwnedSemaphorePermit>), record: Record, upstream: U) -> Serve
 where
     U: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let tasks = ticket.tasks().clone();
+    let tasks = held.0.tasks().clone();
     Serve::new(&tasks, |stream| async move {
         record.splice(GuestSide::new(Vec::new(), stream), upstream).await;
-        drop(ticket);
+        drop(held);
     })
 }
 
@@ -157,10 +159,15 @@ async fn through(place: Place, tunnel: TunnelName) -> Option<Serve> {
         place.refuse(None, None, FlowRefusal::new("policy", why));
         return None;
     };
+    let Ok(through) = Arc::clone(&place.context.through).try_acquire_owned() else {
+        let why = format!("the sandbox has {THROUGH_MAX} connections through tunnels");
+        place.refuse(None, None, FlowRefusal::new("limit", why));
+        return None;
+    };
     let record = Record::new(place.clone(), Protocol::Tcp, &ticket).tunnel(tunnel.clone());
     let opening = timeout(TUNNEL_TIMEOUT, tunnels.open(sandbox, &tunnel));
     match ticket.tasks().run(opening).await? {
-        Ok(Ok(stream)) => Some(spliced(ticket, record, stream)),
+        Ok(Ok(stream)) => Some(spliced((ticket, Some(through)), record, stream)),
         Ok(Err(error)) => {
             record.fail(error.to_string());
             None

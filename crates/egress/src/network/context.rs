@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use courier_types::SandboxId;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::open::OpenConnections;
 use super::tasks::Tasks;
@@ -16,6 +16,10 @@ use crate::policy::Compiled;
 use crate::tls::UpstreamTrust;
 use crate::tls::ca::SandboxCa;
 use crate::tunnel::Tunnels;
+
+/// Most connections of one sandbox through tunnels: a pool of a database's clients and then some. A
+/// service behind a tunnel is many sandboxes', and none of them is to take all of it.
+pub(crate) const THROUGH_MAX: usize = 128;
 
 /// What the connections of one sandbox share.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) broker: Broker,
     /// Its private tunnels.
     pub(crate) tunnels: Arc<dyn Tunnels>,
+    /// Connections that it may still have through them.
+    pub(crate) through: Arc<Semaphore>,
     /// How much room its HTTP has.
     pub(crate) room: Room,
     /// What is written about it.

@@ -3,7 +3,9 @@
 use courier_types::egress::{FlowEvent, Protocol};
 use tokio::io::AsyncWriteExt;
 
+use super::guest::PATIENCE;
 use super::rig::{Rig, exchange, public_ca, read_to_end};
+use crate::network::THROUGH_MAX;
 
 #[tokio::test]
 async fn a_tunnel_leads_to_its_service_by_its_port_only() {
@@ -19,6 +21,21 @@ async fn a_tunnel_leads_to_its_service_by_its_port_only() {
     assert_eq!(tunnel.unwrap().as_str(), "db");
     assert_eq!((bytes_out, bytes_in), (6, 6));
     assert_eq!(rig.outside.dialled(), []);
+}
+
+#[tokio::test]
+async fn no_sandbox_takes_all_of_a_service_behind_a_tunnel() {
+    let rig = Rig::start(r#"{"tunnels":["db"]}"#).await;
+    let mut streams = Vec::new();
+    for _ in 0..THROUGH_MAX {
+        streams.push(rig.guest.connect_to("db.tunnel.internal", 5_432).await.unwrap());
+    }
+    assert!(rig.guest.connect_to("db.tunnel.internal", 5_432).await.is_none());
+    rig.refusal("limit").await;
+    streams.clear();
+    let again =
+        async { while rig.guest.connect_to("db.tunnel.internal", 5_432).await.is_none() {} };
+    tokio::time::timeout(PATIENCE, again).await.expect("what was closed makes room");
 }
 
 #[tokio::test]
