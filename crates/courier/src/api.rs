@@ -6,9 +6,10 @@ use bytes::Bytes;
 use courier_protocol::node::{Body, BoxError};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::upgrade::Upgraded;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,6 +18,8 @@ use crate::folder::Folder;
 
 /// An answer of the API is never longer than this.
 const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+/// An error answer is read no further than this.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// Longest wait for a connection: servers are near.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for an answer of the API. Creating a sandbox on a busy machine takes seconds.
@@ -175,6 +178,26 @@ impl Api {
         Err(refusal(status, &body))
     }
 
+    /// Turns a connection of its own into one of another protocol.
+    pub(crate) async fn upgrade(
+        &self,
+        path: &str,
+        protocol: &'static str,
+    ) -> Result<TokioIo<Upgraded>, ApiError> {
+        let mut request = self.request(Method::GET, path, Bytes::new())?;
+        let headers = request.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static(protocol));
+        let response = self.in_time(self.send(request)).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let upgraded = hyper::upgrade::on(response).await;
+            return upgraded.map(TokioIo::new).map_err(|source| self.odd(source.into()));
+        }
+        let status = response.status();
+        let said = self.in_time(async { Ok(beginning(response.into_body()).await) }).await?;
+        Err(refusal(status, &said))
+    }
+
     /// Deletes something.
     pub(crate) async fn delete(&self, path: &str) -> Result<(), ApiError> {
         self.call(Method::DELETE, path, Bytes::new()).await.map(|_empty| ())
@@ -267,6 +290,18 @@ impl Api {
 /// A body that is all there.
 pub(crate) fn whole(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// What an error answer begins with, as much as came. (`Limited` would do the same, but with our boxed
+/// error the compiler cannot show then that the future is `Send`.)
+async fn beginning(mut body: Body) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < MAX_ERROR_BYTES
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
+    }
+    bytes
 }
 
 /// What an error answer says, for people.

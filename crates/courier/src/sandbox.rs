@@ -6,6 +6,7 @@ mod kill;
 mod list;
 mod logs;
 mod new;
+mod open;
 pub(crate) mod remote;
 mod shell;
 mod terminal;
@@ -24,6 +25,7 @@ Examples:
   courier sandbox cp data.csv $ID:data.csv
   courier sandbox exec $ID -- python3 -c 'print(open(\"data.csv\").read())'
   courier sandbox shell $ID
+  courier sandbox open $ID 8080
   courier sandbox kill $ID";
 
 /// Flags of `courier sandbox`.
@@ -44,6 +46,8 @@ enum Command {
     Exec(exec::Args),
     /// Open a terminal in a sandbox
     Shell(shell::Args),
+    /// Reach a port of a sandbox as one of this machine
+    Open(open::Args),
     /// Copy files and folders into or out of a sandbox
     Cp(copy::Args),
     /// Show what happened to a sandbox
@@ -61,6 +65,7 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
         Command::New(args) => new::run(args, &api).await,
         Command::Exec(args) => exec::run(args, &api, config).await,
         Command::Shell(args) => shell::run(&args, &api, config).await,
+        Command::Open(args) => open::run(&args, &api).await,
         Command::Cp(args) => copy::run(&args, &api).await,
         Command::Logs(args) => logs::run(&args, &api).await,
         Command::Kill(args) => kill::run(&args, &api).await,

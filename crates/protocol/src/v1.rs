@@ -8,6 +8,7 @@ mod env;
 mod execution;
 mod info;
 mod limits;
+mod port;
 mod sandbox;
 #[cfg(feature = "openapi")]
 pub mod schema;
@@ -22,6 +23,7 @@ pub use execution::{
 };
 pub use info::{Info, LimitRangeInfo};
 pub use limits::LimitsBody;
+pub use port::{PORT_PROTOCOL, port_path};
 pub use sandbox::{NewSandbox, Sandbox, SandboxList, SandboxPatch, SandboxState, UsageBody};
 pub use secret::{NewSecret, Secret, SecretList, SecretValuePut, TokenAnswer, TokenQuestion};
 pub use tunnel::{

@@ -4,6 +4,7 @@ mod egress;
 mod executions;
 mod flows;
 mod info;
+mod ports;
 mod sandboxes;
 mod secrets;
 mod tunnels;
@@ -27,6 +28,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(info::info))
         .routes(routes!(sandboxes::create, sandboxes::list))
         .routes(routes!(sandboxes::detail, sandboxes::patch, sandboxes::kill))
+        .routes(routes!(ports::connect))
         .merge(egress_routes())
         .merge(secrets_routes())
 }

@@ -112,7 +112,8 @@ pub(crate) async fn wait_for_end(api: &Api, id: &SandboxId) -> Result<Option<San
     }
 }
 
-fn ended(sandbox: &Sandbox) -> String {
+/// How a sandbox ended, or what else it is about.
+pub(super) fn ended(sandbox: &Sandbox) -> String {
     let id = &sandbox.id;
     match (sandbox.state, sandbox.reason) {
         (SandboxState::Killing, None) => format!("sandbox {id} is being destroyed"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use courier_node::proxy::Via;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -185,6 +186,9 @@ async fn connection<S: Service>(
     service: S,
     stop: Stop,
 ) {
+    let peer = stream.peer_addr().map(|peer| peer.ip());
+    let Ok(peer) = peer else { return };
+    let service = Announced { service, via: Via { peer, encrypted: tls.is_some() } };
     match tls {
         None => http(stream, service, stop).await,
         Some(tls) => {
@@ -192,6 +196,24 @@ async fn connection<S: Service>(
                 http(stream, service, stop).await;
             }
         }
+    }
+}
+
+/// Tells a service how its requests came in.
+#[derive(Debug, Clone)]
+struct Announced<S> {
+    service: S,
+    via: Via,
+}
+
+impl<S: Service> hyper::service::Service<http::Request<Incoming>> for Announced<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, mut request: http::Request<Incoming>) -> S::Future {
+        request.extensions_mut().insert(self.via);
+        self.service.call(request)
     }
 }
 

@@ -87,6 +87,10 @@ impl ApiError {
         Self::new(StatusCode::BAD_GATEWAY, "guest_failed", message)
     }
 
+    pub(crate) fn port_closed(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "port_closed", message)
+    }
+
     pub(crate) fn gateway_timeout(message: impl Into<String>) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message)
     }

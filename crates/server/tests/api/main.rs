@@ -18,6 +18,7 @@ mod idempotency;
 mod lifecycle;
 mod lists;
 mod network;
+mod ports;
 mod restart;
 mod secrets;
 mod sweep;

@@ -28,7 +28,7 @@ fn asking(world: &World, path: &str, upgrade: Option<&str>) -> Request<Body> {
 }
 
 /// Sends a request over a connection of its own, as the server's listeners take it.
-async fn connect(world: &World, request: Request<Body>) -> Response<Incoming> {
+pub(crate) async fn connect(world: &World, request: Request<Body>) -> Response<Incoming> {
     let (client, server) = tokio::io::duplex(4_096);
     let service = TowerToHyperService::new(world.server.router());
     tokio::spawn(
@@ -42,7 +42,7 @@ async fn connect(world: &World, request: Request<Body>) -> Response<Incoming> {
     sender.send_request(request).await.unwrap()
 }
 
-async fn message(response: Response<Incoming>) -> String {
+pub(crate) async fn message(response: Response<Incoming>) -> String {
     let body = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(body.to_vec()).unwrap()
 }

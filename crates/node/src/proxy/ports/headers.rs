@@ -233,3 +233,78 @@ pub(super) fn switching(answer: &mut Response<Incoming>, facts: &Facts) -> Respo
     }
     head
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn facts(uri: &str, via: Option<Via>) -> (HeaderMap, Facts) {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in [
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("expect", "100-continue"),
+        ] {
+            request = request.header(name, value);
+        }
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        if let Some(via) = via {
+            parts.extensions.insert(via);
+        }
+        let facts = Facts::of(&parts, 8_080, None);
+        (parts.headers, facts)
+    }
+
+    #[test]
+    fn what_is_said_of_a_client_is_true_and_cookies_are_one_header() {
+        let via = Via { peer: "::ffff:192.0.2.7".parse().unwrap(), encrypted: true };
+        let (headers, facts) = facts("https://8080-i1.e2b.test:8443/", Some(via));
+        let seen = inward(headers, &facts, None);
+        let mut seen: Vec<String> = seen
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        seen.sort();
+        assert_eq!(
+            seen,
+            [
+                "cookie: a=1; b=2",
+                "host: 8080-i1.e2b.test:8443",
+                "x-forwarded-for: 192.0.2.7",
+                "x-forwarded-host: 8080-i1.e2b.test:8443",
+                "x-forwarded-proto: https",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_cookie_is_kept_for_its_own_host_only() {
+        let (_headers, facts) = facts("http://8080-i1.e2b.test/", None);
+        for (cookie, kept) in [
+            ("a=b", true),
+            ("a=domain; Path=/; Secure", true),
+            ("a=b; Domain=8080-i1.e2b.test", true),
+            ("a=b; domain=.8080-I1.e2b.test ; Path=/", true),
+            ("a=b; Domain=e2b.test", false),
+            ("a=b;DOMAIN =\t.e2b.test", false),
+            ("a=b; Domain=8080-i1.e2b.test; Domain=e2b.test", false),
+            ("a=b; Domain", false),
+        ] {
+            let mut answer = HeaderMap::new();
+            answer.insert(header::SET_COOKIE, HeaderValue::from_static(cookie));
+            assert_eq!(!outward(answer, &facts).is_empty(), kept, "{cookie}");
+        }
+    }
+
+    #[test]
+    fn a_length_beside_chunks_counts_for_nothing() {
+        let (_headers, facts) = facts("http://8080-i1.e2b.test/", None);
+        let mut answer = HeaderMap::new();
+        answer.insert(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
+        answer.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        assert!(outward(answer, &facts).is_empty());
+    }
+}
