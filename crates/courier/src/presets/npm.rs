@@ -92,7 +92,7 @@ impl Settings {
             rules,
             credentials,
             env: [("npm_config_registry".to_owned(), format!("{main}/"))].into(),
-            files: MACHINE_FILES.iter().map(|path| file(path)).collect(),
+            files: MACHINE_FILES.iter().map(file).collect(),
         })
     }
 
