@@ -11,6 +11,7 @@ import base64
 import http.client
 import json
 import os
+import resource
 import socket
 import ssl
 import struct
@@ -509,6 +510,50 @@ def beats(name, port=9000, secure=False, request=None, most=20.0):
     except OSError as error:
         return {**failed(error), "beats": count, "ended": True}
     return {"reached": True, "beats": count, "ended": False}
+
+
+def crowd(name, port, count):
+    """Many connections at once, each of which says something and waits for the answer."""
+    address, streams, answered = resolve(name)[0], [], 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, count + 64), hard))
+    for _ in range(count):
+        try:
+            streams.append(connect(address, port, 5))
+        except OSError:
+            pass
+    for stream in streams:
+        try:
+            stream.sendall(CANARY.encode())
+        except OSError:
+            pass
+    for stream in streams:
+        stream.settimeout(5)
+        try:
+            answered += stream.recv(1000) == CANARY.encode()
+        except OSError:
+            pass
+    return {"reached": answered > 0, "connected": len(streams), "answered": answered}
+
+
+def flood(address, seconds):
+    """Datagrams and hopeless connections as fast as they go."""
+    sent, until = 0, time.monotonic() + seconds
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stream:
+        # A call that waits for room would wait for ever.
+        stream.setblocking(False)
+        while time.monotonic() < until:
+            for _ in range(200):
+                try:
+                    stream.sendto(bytes(1200), (address, 9))
+                    sent += 1
+                except OSError:
+                    pass
+            hopeless = socket.socket()
+            hopeless.setblocking(False)
+            hopeless.connect_ex((address, 80))
+            hopeless.close()
+    return {"reached": False, "sent": sent}
 
 
 def questions(suffix, count):

@@ -29,6 +29,8 @@ mod probe;
 mod secrets;
 #[path = "egress/streams.rs"]
 mod streams;
+#[path = "egress/wire.rs"]
+mod wire;
 #[path = "egress/world.rs"]
 mod world;
 
@@ -56,7 +58,7 @@ const TABLES: &[&[Probe]] = &[
 
 /// The tests that need more than one attempt.
 const TESTS: &[&[Test<World>]] =
-    &[page::TESTS, world::TESTS, changes::TESTS, secrets::TESTS, doors::TESTS];
+    &[page::TESTS, world::TESTS, changes::TESTS, secrets::TESTS, doors::TESTS, wire::TESTS];
 
 fn main() -> ExitCode {
     let probes = TABLES

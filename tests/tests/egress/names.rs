@@ -29,6 +29,17 @@ pub(crate) const QUESTIONS: &[Probe] = &[
     )
     .by(TALK),
     probe(
+        "NE09e",
+        "a_hello_for_a_name_that_was_never_asked_carries_nothing_out",
+        "hello(CANARY+'.wide.test', 'other.wide.test')",
+    )
+    .by(TALK),
+    probe(
+        "NE09f",
+        "a_request_for_a_name_that_was_never_asked_carries_nothing_out",
+        "say('GET /', to='other.wide.test', host='{CANARY}.wide.test')",
+    ),
+    probe(
         "NE11k",
         "odd_types_are_asked_of_nobody",
         "each(*[dns(CANARY+'.denied.test', kind) for kind in (NS, CNAME, NULL, PTR, MX, TXT, \

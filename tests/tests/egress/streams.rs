@@ -138,6 +138,17 @@ pub(crate) const REQUESTS: &[Probe] = &[
          f'GET /open/b HTTP/1.1\\r\\nHost: {CANARY}.denied.test\\r\\n\\r\\n')",
     ),
     probe(
+        "NE24e",
+        "a_host_beside_the_authority_is_refused",
+        "coalesced('bound.test', [('bound.test', '/open/a', [('host', CANARY+'.denied.test')])])",
+    ),
+    probe(
+        "NE24f",
+        "a_path_that_climbs_on_an_open_connection_is_refused",
+        "coalesced('bound.test', [('bound.test', '/open/a', []), \
+         ('bound.test', '/open/../closed/'+CANARY, [])])",
+    ),
+    probe(
         "NX05a",
         "another_method_is_refused",
         "get('https://bound.test/open/'+CANARY, method='POST', data='x')",

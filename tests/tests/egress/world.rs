@@ -148,10 +148,24 @@ impl World {
     #[track_caller]
     fn create_with(&self, body: &Value) -> Whole {
         let answer = self.server.call("POST", "/v1/sandboxes", Some(body));
-        let sandbox = Sandbox::from_v1(&self.server, answer.assert_status(201));
+        self.prepare(&Sandbox::from_v1(&self.server, answer.assert_status(201)));
+        answer
+    }
+
+    /// A sandbox of its own by the E2B wire.
+    #[track_caller]
+    pub(crate) fn create_by_e2b(&self, body: &Value) -> Sandbox<'_> {
+        let answer = self.server.call("POST", "/v2/sandboxes", Some(body));
+        let sandbox = Sandbox::from_answer(&self.server, answer.assert_status(201));
+        self.prepare(&sandbox);
+        sandbox
+    }
+
+    /// Puts inside what the probes need.
+    #[track_caller]
+    fn prepare(&self, sandbox: &Sandbox<'_>) {
         sandbox.write(PROGRAM, &std::fs::read(PROBES).expect("the probes are there"));
         sandbox.write(CERTIFICATE, self.rig.world.authority.pem().as_bytes());
-        answer
     }
 
     /// A text that nobody else has, fit for a label of a name.
