@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_help_reads_well() {
-        let all: [&[&str]; 18] = [
+        let all: [&[&str]; 20] = [
             &[],
             &["run"],
             &["serve"],
@@ -162,6 +162,8 @@ mod tests {
             &["egress", "learn"],
             &["secret"],
             &["secret", "set"],
+            &["tunnel"],
+            &["connector"],
         ];
         for path in all {
             insta::assert_snapshot!(format!("help_{}", path.join("_")), help(path));
@@ -170,7 +172,7 @@ mod tests {
 
     #[test]
     fn mistakes_on_the_command_line_are_told_with_the_way_out() {
-        let lines: [&[&str]; 14] = [
+        let lines: [&[&str]; 17] = [
             &["courier", "run"],
             &["courier", "run", "--lang", "cobol", "x"],
             &["courier", "run", "--timeout", "soon", "x.py"],
@@ -185,6 +187,9 @@ mod tests {
             &["courier", "secret", "set", "KEY=value"],
             &["courier", "serve", "--egress-permit", "10.0.0.0"],
             &["courier", "serve", "--preset", "pypi=mirror.test"],
+            &["courier", "serve", "--tunnel", "db=db.test"],
+            &["courier", "connector", "db", "--to", "unix:a.sock"],
+            &["courier", "connector", "d.b", "--to", "127.0.0.1:5432"],
         ];
         let told: Vec<String> = lines
             .into_iter()
