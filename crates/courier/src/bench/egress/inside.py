@@ -88,7 +88,6 @@ def hold(job):
     print("open", flush=True)
     while not os.path.exists(order["go"]):
         time.sleep(0.02)
-    os.remove(order["go"])
     begun = time.perf_counter()
     for stream in streams:
         ask(stream, job)
