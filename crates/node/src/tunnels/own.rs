@@ -179,16 +179,19 @@ impl Tunnel {
     fn note(&self, name: &TunnelName, error: Option<&DialError>) {
         let failed_before = self.fails.swap(error.is_some(), Ordering::Relaxed);
         match error {
-            Some(error) if !failed_before => {
-                let error = error as &(dyn std::error::Error + 'static);
-                tracing::warn!(tunnel = %name, error, "the service behind a tunnel does not answer");
-            }
-            None if failed_before => {
-                tracing::info!(tunnel = %name, "the service behind a tunnel answers again");
-            }
+            Some(error) if !failed_before => tell_failure(name, error),
+            None if failed_before => tell_recovery(name),
             Some(_) | None => {}
         }
     }
+}
+
+fn tell_failure(name: &TunnelName, error: &(dyn std::error::Error + 'static)) {
+    tracing::warn!(tunnel = %name, error, "the service behind a tunnel does not answer");
+}
+
+fn tell_recovery(name: &TunnelName) {
+    tracing::info!(tunnel = %name, "the service behind a tunnel answers again");
 }
 
 #[cfg(test)]

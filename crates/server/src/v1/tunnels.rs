@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use courier_protocol::e2b::ErrorBody;
-use courier_protocol::node::{OfferedTunnel, ReserveError, TunnelKind, TunnelSlot};
+use courier_protocol::node::{ConnectorError, OfferedTunnel, ReserveError, TunnelKind, TunnelSlot};
 use courier_protocol::v1::{CONNECTOR_PROTOCOL, TUNNEL_DOMAIN, Tunnel, TunnelBy, TunnelList};
 use courier_types::egress::TunnelName;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -107,23 +107,28 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
     wanted && values.next().is_none()
 }
 
+/// How a connector went.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error("its connection did not turn into the protocol's")]
+    Upgrade(#[from] hyper::Error),
+    #[error("its connection did not turn into the protocol's in time")]
+    Late(#[from] tokio::time::error::Elapsed),
+    #[error(transparent)]
+    Connector(#[from] ConnectorError),
+}
+
 /// Serves a connector until it goes.
 async fn serve(name: &TunnelName, upgrade: OnUpgrade, slot: Box<dyn TunnelSlot>) {
-    let upgraded = match tokio::time::timeout(UPGRADE_TIMEOUT, upgrade).await {
-        Ok(Ok(upgraded)) => upgraded,
-        Ok(Err(error)) => {
-            tracing::debug!(tunnel = %name, %error, "a connection did not become a connector's");
-            return;
-        }
-        Err(_elapsed) => return,
-    };
-    let stream = Box::new(TokioIo::new(upgraded).compat());
-    match slot.serve(stream).await {
-        Ok(()) => tracing::info!(tunnel = %name, "a connector has left"),
-        Err(error) => {
-            tracing::info!(tunnel = %name, error = chain(&error), "a connector was lost");
-        }
-    }
+    let lost = lead(upgrade, slot).await.err();
+    let error = lost.map(|lost| chain(&lost));
+    tracing::info!(tunnel = %name, error, "a connector has gone");
+}
+
+async fn lead(upgrade: OnUpgrade, slot: Box<dyn TunnelSlot>) -> Result<(), Lost> {
+    let upgraded = tokio::time::timeout(UPGRADE_TIMEOUT, upgrade).await??;
+    slot.serve(Box::new(TokioIo::new(upgraded).compat())).await?;
+    Ok(())
 }
 
 fn refused(error: ReserveError) -> ApiError {
