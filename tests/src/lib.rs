@@ -18,6 +18,7 @@ pub mod dns;
 pub mod environment;
 pub mod host;
 pub mod http;
+pub mod internet;
 pub mod program;
 pub mod rig;
 pub mod sandbox;
