@@ -39,13 +39,13 @@ class Internet(unittest.TestCase):
                 Secret.update(NAME, SECOND)
                 self.assertEqual(self.get(sandbox, "https://allowed.test/second"), "decoy allowed.test\n")
                 sandbox.update_network({"allow_out": ["later.test"], "deny_out": [ALL_TRAFFIC]})
-                self.refused(sandbox, "https://allowed.test/third")
-                self.assertEqual(self.get(sandbox, "https://later.test/fourth"), "decoy later.test\n")
+                self.refused(sandbox, "http://allowed.test/third")
+                self.assertEqual(self.get(sandbox, "http://later.test/fourth"), "decoy later.test\n")
                 sandbox.update_network({"allow_internet_access": True, "deny_out": ["93.184.216.20"]})
-                self.assertEqual(self.get(sandbox, "https://allowed.test/fifth"), "decoy allowed.test\n")
+                self.assertEqual(self.get(sandbox, "http://allowed.test/fifth"), "decoy allowed.test\n")
                 self.refused(sandbox, "https://denied.test/")
                 sandbox.update_network({"allow_internet_access": False})
-                self.refused(sandbox, "https://later.test/sixth")
+                self.refused(sandbox, "http://later.test/sixth")
         finally:
             Secret.destroy(NAME)
 
