@@ -35,8 +35,18 @@ struct Fake {
 
 impl Fake {
     async fn start() -> (Arc<Self>, AbortOnDropHandle<()>) {
+        Self::start_with(None).await
+    }
+
+    async fn start_with(
+        tls: Option<tokio_rustls::TlsAcceptor>,
+    ) -> (Arc<Self>, AbortOnDropHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
+        let url = match &tls {
+            Some(_) => format!("https://localhost:{}", address.port()),
+            None => format!("http://{address}"),
+        };
         let registry = TunnelRegistry::new(Vec::new(), system_clock()).unwrap();
         let fake = Arc::new(Self { registry, url, cut: std::sync::Mutex::default() });
         let serving = Arc::clone(&fake);
@@ -48,10 +58,20 @@ impl Fake {
                     let fake = Arc::clone(&fake);
                     async move { Ok::<_, Infallible>(fake.answer(request)) }
                 });
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .with_upgrades();
-                tokio::spawn(connection);
+                let tls = tls.clone();
+                tokio::spawn(async move {
+                    let stream: Box<dyn courier_egress::TunnelStream> = match tls {
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => Box::new(stream),
+                            Err(_client_does_not_trust_us) => return,
+                        },
+                        None => Box::new(stream),
+                    };
+                    let _ended = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .with_upgrades()
+                        .await;
+                });
             }
         });
         (fake, AbortOnDropHandle::new(task))
@@ -217,6 +237,33 @@ async fn a_key_that_is_wrong_ends_the_connector_with_the_servers_words() {
     let ended = tokio::time::timeout(PATIENCE, connector.keep_connected()).await.unwrap();
     let error = ended.unwrap_err().to_string();
     assert!(error.contains("401") && error.contains("wrong key"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_the_key_goes_to_a_server_with_a_trusted_certificate_only() {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(ca.path(), own.cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    let (fake, _serving) = Fake::start_with(Some(Arc::new(tls).into())).await;
+    let name = "mine".parse().unwrap();
+    let strict = Server::new(&fake.url, "right", &[]);
+    // A machine may trust no CA at all; then there is no server to begin with.
+    if let Ok(strict) = strict {
+        let error = strict.connect(&name, 1).await.err().unwrap();
+        assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+        assert_eq!(fake.registry.offered(&project()), []);
+    }
+    let trusting = Server::new(&fake.url, "right", &[ca.path().to_owned()]).unwrap();
+    let _connection = trusting.connect(&name, 1).await.unwrap();
+    fake.wait_for("mine", true).await;
 }
 
 #[test]
