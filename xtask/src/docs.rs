@@ -11,8 +11,12 @@ use crate::tree::{File, Tree};
 const LIMITS: [LimitRange; 5] =
     [Limits::MEMORY_MIB, Limits::CPU_MILLIS, Limits::PIDS, Limits::DISK_MIB, Limits::OPEN_FILES];
 
-/// The page whose every claim has a named test.
-const CLAIMS: &str = "docs/containment.md";
+/// The pages that name the test of what they claim.
+const CLAIMS: [&str; 4] =
+    ["docs/containment.md", "docs/egress.md", "docs/egress-presets.md", "docs/egress-probes.md"];
+
+/// Where tables of probes are: a probe is a test with a text as its name.
+const PROBES: &str = "tests/tests/";
 
 pub(crate) fn check(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -20,7 +24,9 @@ pub(crate) fn check(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
         findings.extend(links(&file.text).into_iter().filter_map(|l| broken(tree, file, &l)));
     }
     findings.extend(limits(tree.text("README.md")?));
-    findings.extend(tests(tree, CLAIMS, tree.text(CLAIMS)?));
+    for page in CLAIMS {
+        findings.extend(tests(tree, page, tree.text(page)?));
+    }
     Ok(findings)
 }
 
@@ -28,8 +34,13 @@ pub(crate) fn check(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
 fn tests(tree: &Tree, page: &str, text: &str) -> Vec<Finding> {
     let names = text.split('`').skip(1).step_by(2).filter(|word| is_test_name(word));
     let exists = |name: &&str| {
-        let function = format!("fn {name}(");
-        tree.files.iter().any(|f| f.path.ends_with(".rs") && f.text.contains(&function))
+        let (function, probe) = (format!("fn {name}("), format!("\"{name}\""));
+        let mut sources = tree.files.iter().filter(|file| file.path.ends_with(".rs"));
+        let is_there = |file: &File| {
+            file.text.contains(&function)
+                || (file.path.starts_with(PROBES) && file.text.contains(&probe))
+        };
+        sources.any(is_there)
     };
     let missing = names.filter(|name| !exists(name));
     missing.map(|name| format!("{page}: test {name} does not exist")).collect()
@@ -141,10 +152,14 @@ mod tests {
 
     #[test]
     fn a_claim_with_a_test_that_does_not_exist_is_found() {
-        let file = File { path: "a.rs".to_owned(), text: "fn a_b_c_d() {}".to_owned() };
-        let tree = Tree { root: PathBuf::new(), files: vec![file] };
-        assert!(tests(&tree, "page", "| `a_b_c_d` | `memory_mib` |").is_empty());
-        assert_eq!(tests(&tree, "page", "| `a_b_c_e` |").len(), 1);
+        let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
+        let files = vec![
+            file("a.rs", r#"fn a_b_c_d() { "a_b_c_f" }"#),
+            file("tests/tests/a.rs", r#"probe("a_b_c_e")"#),
+        ];
+        let tree = Tree { root: PathBuf::new(), files };
+        assert!(tests(&tree, "page", "| `a_b_c_d` | `memory_mib`, `a_b_c_e` |").is_empty());
+        assert_eq!(tests(&tree, "page", "| `a_b_c_f` |").len(), 1);
     }
 
     #[test]

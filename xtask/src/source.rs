@@ -105,7 +105,6 @@ const RULES: &[Rule] = &[
             "crates/driver/",
             // Everything of egress but its policy.
             "crates/egress/src/broker",
-            "crates/egress/src/cache",
             "crates/egress/src/connection",
             "crates/egress/src/dial",
             "crates/egress/src/dns",
