@@ -95,7 +95,8 @@ fn mount_proc(root: &Path, memory_mib: u32) -> io::Result<()> {
 
 fn mount_disk(disk: OwnedFd, at: &Path) -> io::Result<()> {
     let device = loop_device::attach(disk)?;
-    let flags = MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
+    // No NOEXEC: the Sentry maps pages of programs that the guest wrote from here, to be executed.
+    let flags = MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID;
     named("mount the disk", mount(&device.path, at, "ext4", flags, c"discard"))
     // The device is closed here: from now on only the mount holds it.
 }
