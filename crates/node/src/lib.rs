@@ -18,7 +18,7 @@ mod tunnels;
 pub use admission::{Capacity, HostMemory, Load};
 pub use config::{BuildDir, Builds, Clock, NodeConfig, system_clock};
 pub use local::{Guard, LocalNode};
-pub use network::{NetworkConfig, NoSecrets};
+pub use network::NetworkConfig;
 pub use tunnels::{
     DialError, TargetError, TunnelRegistry, TunnelSpec, TunnelSpecError, TunnelTarget, TwoOfOneName,
 };

@@ -85,26 +85,3 @@ fn source_error(error: SecretsError) -> SourceError {
         SecretsError::Unavailable(source) => SourceError::Unavailable(source),
     }
 }
-
-/// No secrets: for a node without a server.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoSecrets;
-
-#[async_trait]
-impl Secrets for NoSecrets {
-    async fn secret(
-        &self,
-        _sandbox: &SandboxId,
-        name: &SecretName,
-    ) -> Result<SecretValue, SecretsError> {
-        Err(SecretsError::NoSecret { name: name.clone() })
-    }
-
-    async fn token(
-        &self,
-        _sandbox: &SandboxId,
-        _token: &str,
-    ) -> Result<(SecretName, SecretValue), SecretsError> {
-        Err(SecretsError::NoToken)
-    }
-}

@@ -217,7 +217,10 @@ impl Task {
                 None
             }
             Ok(Happened::NetworkBack(network)) => {
-                self.network_is_up(network);
+                // One that is being destroyed was cut off, and stays so.
+                if self.state == State::Running {
+                    self.network_is_up(network);
+                }
                 None
             }
             Ok(Happened::NetworkLost(error)) => {
@@ -313,7 +316,8 @@ impl Task {
                 });
             }
             Err(error) => {
-                tracing::error!(sandbox = %self.spec.id, %error, "a network was not kept")
+                tracing::error!(sandbox = %self.spec.id, %error, "a network was not kept");
+                self.bring_network_back();
             }
         }
         self.show();
@@ -324,9 +328,12 @@ impl Task {
     fn reopen_network(&mut self) {
         self.network.close();
         self.show();
-        if self.state != State::Running {
-            return;
+        if self.state == State::Running {
+            self.bring_network_back();
         }
+    }
+
+    fn bring_network_back(&mut self) {
         let context = Arc::clone(&self.context);
         let (id, again) = (self.spec.id.clone(), self.network.again());
         self.jobs.spawn(network::reopen(context, id, again));

@@ -293,17 +293,3 @@ pub trait Presets: Send + Sync + 'static {
     /// The value of a secret whose name begins with `preset.`; `None` when there is none.
     fn secret(&self, name: &SecretName) -> Option<SecretValue>;
 }
-
-/// No presets.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoPresets;
-
-impl Presets for NoPresets {
-    fn resolve(&self, name: &PresetName) -> Result<ResolvedPreset, PresetError> {
-        Err(PresetError::Unknown { name: name.clone(), known: Vec::new() })
-    }
-
-    fn secret(&self, _name: &SecretName) -> Option<SecretValue> {
-        None
-    }
-}

@@ -10,9 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use courier_driver::{Driver, DriverError, Ended, Machine, MachineSpec};
 use courier_egress::{HostSide, Reach, Resolver, UpstreamTrust};
-use courier_node::{
-    Builds, Capacity, LocalNode, NetworkConfig, NoSecrets, NodeConfig, system_clock,
-};
+use courier_node::{Builds, Capacity, LocalNode, NetworkConfig, NodeConfig, system_clock};
+use courier_protocol::node::{Secrets, SecretsError};
+use courier_types::egress::{SecretName, SecretValue};
 use courier_types::{
     AccessToken, EndReason, Isolation, Limits, SandboxId, SandboxSpec, Timestamp, Usage,
 };
@@ -81,6 +81,21 @@ impl TestDriver {
     pub(crate) fn hang_up(&self, id: &SandboxId) {
         if let Some(machine) = self.machines.lock().unwrap().get(id) {
             machine.guest.abort();
+        }
+    }
+
+    /// Breaks a machine's link, while the machine goes on; the driver has a new one at once.
+    pub(crate) fn break_link(&self, id: &SandboxId) {
+        if let Some(machine) = self.machines.lock().unwrap().get_mut(id) {
+            machine.link = pair();
+        }
+    }
+
+    /// Breaks a machine's link for good: each that the driver gives has ended already.
+    pub(crate) fn cut_link(&self, id: &SandboxId) {
+        if let Some(machine) = self.machines.lock().unwrap().get_mut(id) {
+            let (host, _closed) = pair();
+            machine.link = (host.try_clone().unwrap(), host);
         }
     }
 
@@ -163,6 +178,28 @@ impl Driver for TestDriver {
             true => Ok(Usage { memory_bytes: 42, ..Usage::default() }),
             false => Err(DriverError::NotFound { id: id.clone() }),
         }
+    }
+}
+
+/// No secrets.
+struct NoSecrets;
+
+#[async_trait]
+impl Secrets for NoSecrets {
+    async fn secret(
+        &self,
+        _sandbox: &SandboxId,
+        name: &SecretName,
+    ) -> Result<SecretValue, SecretsError> {
+        Err(SecretsError::NoSecret { name: name.clone() })
+    }
+
+    async fn token(
+        &self,
+        _sandbox: &SandboxId,
+        _token: &str,
+    ) -> Result<(SecretName, SecretValue), SecretsError> {
+        Err(SecretsError::NoToken)
     }
 }
 

@@ -9,4 +9,5 @@ mod front;
 mod guest;
 mod hostile;
 mod life;
+mod network;
 mod ports;
