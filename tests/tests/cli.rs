@@ -5,13 +5,19 @@
     reason = "what JSON does not have is null, which no test expects"
 )]
 
+#[path = "cli/egress.rs"]
+mod egress;
+#[path = "cli/presets.rs"]
+mod presets;
+
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use courier_tests::environment::Environment;
 use courier_tests::program::{self, Ended};
 use courier_tests::server::{Options, Server, courier};
-use courier_tests::{suite, tests};
+use courier_tests::suite::{self, Test};
+use courier_tests::tests;
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -202,19 +208,22 @@ fn without_a_server_the_answer_says_how_to_start_one(server: &Server) {
     assert!(ended.err().contains("courier serve"), "{}", ended.err());
 }
 
+/// The tests of this file.
+const TESTS: &[Test<Server>] = tests![
+    a_sandbox_is_made_listed_used_and_killed,
+    files_and_folders_are_copied_in_and_out,
+    a_shell_is_a_terminal_of_the_user,
+    courier_run_uses_the_server_that_runs,
+    one_call_runs_a_snippet_and_gives_everything_back,
+    a_snippet_s_events_can_be_streamed,
+    doctor_says_what_this_machine_has,
+    the_benchmark_measures_and_writes_its_results,
+    without_a_server_the_answer_says_how_to_start_one,
+];
+
 fn main() -> ExitCode {
     suite::run(
         |environment: Environment| Server::start(&environment, Options::default()),
-        tests![
-            a_sandbox_is_made_listed_used_and_killed,
-            files_and_folders_are_copied_in_and_out,
-            a_shell_is_a_terminal_of_the_user,
-            courier_run_uses_the_server_that_runs,
-            one_call_runs_a_snippet_and_gives_everything_back,
-            a_snippet_s_events_can_be_streamed,
-            doctor_says_what_this_machine_has,
-            the_benchmark_measures_and_writes_its_results,
-            without_a_server_the_answer_says_how_to_start_one,
-        ],
+        &[TESTS, egress::TESTS, presets::TESTS].concat(),
     )
 }
