@@ -159,7 +159,7 @@ mod tests {
             ("stream", json!(7)),
             ("status", json!({"execution_state": "busy"})),
             ("no_such_type", json!({})),
-            ("execute_result", json!([])),
+            ("execute_result", json!({"data": 7})),
         ] {
             assert!(read(&raw(kind, &content)).is_none(), "{kind} {content}");
         }

@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep};
 
 /// Between two starts, so that a process that cannot live is no load.
 const PAUSE: Duration = Duration::from_millis(500);
-/// One that ends sooner than this at its first start was started wrongly, and there is no use in
-/// another try.
+/// One that exits sooner than this at its first start was started wrongly, and there is no use in
+/// another try. One that a signal ended was not.
 const FIRST_LIFE: Duration = Duration::from_secs(2);
 
 /// Runs this program again, with the same arguments, as the one that serves.
@@ -38,7 +38,8 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         tokio::select! {
             status = child.wait() => {
                 let status = status.context("cannot wait for the process that serves")?;
-                anyhow::ensure!(!first || began.elapsed() >= FIRST_LIFE, "it ended at once: {status}");
+                let wrongly = first && status.code().is_some() && began.elapsed() < FIRST_LIFE;
+                anyhow::ensure!(!wrongly, "it ended at once: {status}");
                 tracing::warn!("the process that serves ended ({status}) and is started again");
             }
             _ = terminate.recv() => return stop(child).await,

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import os
+import sys
 
 from IPython.core.formatters import BaseFormatter
 from IPython.display import display
@@ -25,6 +26,14 @@ class ChartFormatter(BaseFormatter):
     format_type = Unicode("e2b/chart")
     print_method = ObjectName("_repr_e2b_chart_")
     _return_type = dict
+
+    def __call__(self, value):
+        # Not by registration: whatever is registered for figures, matplotlib removes when it sets
+        # up its own formats.
+        figure = getattr(sys.modules.get("matplotlib.figure"), "Figure", None)
+        if figure is not None and isinstance(value, figure):
+            return figure_chart(value)
+        return None
 
 
 def plain(value):
@@ -97,7 +106,6 @@ def load_ipython_extension(shell):
     data.for_type_by_name("pandas", "DataFrame", frame_data)
     data.for_type_by_name("pandas.core.frame", "DataFrame", frame_data)
     chart = ChartFormatter(parent=formatter)
-    chart.for_type_by_name("matplotlib.figure", "Figure", figure_chart)
     formatter.formatters[data.format_type] = data
     formatter.formatters[chart.format_type] = chart
     for kind in (dict, list):
