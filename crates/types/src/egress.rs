@@ -9,6 +9,7 @@ mod flow;
 mod host;
 mod names;
 mod network;
+mod object;
 mod policy;
 mod secret;
 mod token;

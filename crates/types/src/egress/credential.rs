@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::object::Object;
 use super::{HostPattern, Method, NameError, PathPattern, PortRange, SecretName};
 
 /// Longest header name in characters (the E2B API's limit).
@@ -196,7 +197,7 @@ impl Injection {
 /// One credential: where, and what is added there. It grants nothing: the policy's rules must allow
 /// the request as well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "CredentialBody", into = "CredentialBody")]
+#[serde(try_from = "Object<CredentialBody>", into = "CredentialBody")]
 pub struct Credential {
     /// At which hosts.
     pub host: HostPattern,
@@ -229,34 +230,51 @@ struct CredentialBody {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum AsBody {
-    Header { name: String, value: Template },
-    Bearer {},
-    Basic { username: String },
-    Placeholder {},
+    Header(Object<HeaderBody>),
+    Bearer(Object<NothingBody>),
+    Basic(Object<BasicBody>),
+    Placeholder(Object<NothingBody>),
 }
 
-impl TryFrom<CredentialBody> for Credential {
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeaderBody {
+    name: String,
+    value: Template,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BasicBody {
+    username: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NothingBody {}
+
+impl TryFrom<Object<CredentialBody>> for Credential {
     type Error = CredentialError;
 
-    fn try_from(body: CredentialBody) -> Result<Self, CredentialError> {
+    fn try_from(Object(body): Object<CredentialBody>) -> Result<Self, CredentialError> {
         let injection = match (body.r#as, body.secret) {
-            (AsBody::Header { name, value }, None) => {
+            (AsBody::Header(Object(HeaderBody { name, value })), None) => {
                 Injection::Header { name: header_name(&name)?, value }
             }
-            (AsBody::Header { .. }, Some(_)) => {
+            (AsBody::Header(_), Some(_)) => {
                 let why =
                     "a header's secrets are in its value, as ${secrets.NAME}: leave out \"secret\"";
                 return Err(CredentialError::Shape { why });
             }
-            (AsBody::Bearer {}, Some(secret)) => Injection::Bearer { secret },
-            (AsBody::Placeholder {}, Some(secret)) => Injection::Placeholder { secret },
-            (AsBody::Basic { username }, Some(secret)) => {
+            (AsBody::Bearer(_), Some(secret)) => Injection::Bearer { secret },
+            (AsBody::Placeholder(_), Some(secret)) => Injection::Placeholder { secret },
+            (AsBody::Basic(Object(BasicBody { username })), Some(secret)) => {
                 if username.contains(':') || username.chars().any(char::is_control) {
                     return Err(CredentialError::Username);
                 }
                 Injection::Basic { username, secret }
             }
-            (AsBody::Bearer {} | AsBody::Placeholder {} | AsBody::Basic { .. }, None) => {
+            (AsBody::Bearer(_) | AsBody::Placeholder(_) | AsBody::Basic(_), None) => {
                 let why = "the credential needs a \"secret\"";
                 return Err(CredentialError::Shape { why });
             }
@@ -269,10 +287,16 @@ impl TryFrom<CredentialBody> for Credential {
 impl From<Credential> for CredentialBody {
     fn from(credential: Credential) -> Self {
         let (r#as, secret) = match credential.injection {
-            Injection::Header { name, value } => (AsBody::Header { name, value }, None),
-            Injection::Bearer { secret } => (AsBody::Bearer {}, Some(secret)),
-            Injection::Basic { username, secret } => (AsBody::Basic { username }, Some(secret)),
-            Injection::Placeholder { secret } => (AsBody::Placeholder {}, Some(secret)),
+            Injection::Header { name, value } => {
+                (AsBody::Header(Object(HeaderBody { name, value })), None)
+            }
+            Injection::Bearer { secret } => (AsBody::Bearer(Object(NothingBody {})), Some(secret)),
+            Injection::Basic { username, secret } => {
+                (AsBody::Basic(Object(BasicBody { username })), Some(secret))
+            }
+            Injection::Placeholder { secret } => {
+                (AsBody::Placeholder(Object(NothingBody {})), Some(secret))
+            }
         };
         let Credential { host, ports, methods, paths, .. } = credential;
         Self { host, ports, methods, paths, secret, r#as }
@@ -339,6 +363,8 @@ mod tests {
         for text in [
             r#"{"host":"a.test","secret":"a","as":{"bearer":{}},"hosts":[]}"#,
             r#"{"host":"a.test","as":{"bearer":{}}}"#,
+            r#"{"host":"a.test","secret":"a","as":{"bearer":[]}}"#,
+            r#"{"host":"a.test","secret":"a","as":{"basic":["x"]}}"#,
             r#"{"host":"a.test","secret":"a","as":{"header":{"name":"x","value":"${secrets.a}"}}}"#,
             r#"{"host":"a.test","as":{"header":{"name":"x","value":"${secrets.a"}}}"#,
             r#"{"host":"a.test","as":{"header":{"name":"x","value":"a\r\nb"}}}"#,

@@ -7,8 +7,9 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use ipnet::Ipv4Net;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::object::Object;
 use super::{Credential, HostError, HostPattern, PresetName, TunnelName};
 
 /// Most rules of one policy.
@@ -372,7 +373,7 @@ impl fmt::Display for PathPattern {
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "RuleBody", into = "RuleBody")]
+#[serde(try_from = "Object<RuleBody>", into = "RuleBody")]
 pub struct Rule {
     /// What it does.
     pub action: Action,
@@ -428,10 +429,10 @@ impl Rule {
     }
 }
 
-impl TryFrom<RuleBody> for Rule {
+impl TryFrom<Object<RuleBody>> for Rule {
     type Error = PolicyError;
 
-    fn try_from(body: RuleBody) -> Result<Self, PolicyError> {
+    fn try_from(Object(body): Object<RuleBody>) -> Result<Self, PolicyError> {
         let (action, to) = match (body.allow, body.deny) {
             (Some(to), None) => (Action::Allow, to.parse()?),
             (None, Some(to)) => (Action::Deny, to.parse()?),
@@ -477,7 +478,7 @@ impl From<Rule> for RuleBody {
 
 /// A policy as it is written. The empty one allows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct Policy {
     /// The rules, the first match decides; what none matches is refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -495,6 +496,28 @@ pub struct Policy {
     /// Nothing more is let through.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub learn: bool,
+}
+
+impl Serialize for Policy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Policy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Object(PolicyBody(policy)) = Object::deserialize(deserializer)?;
+        Ok(policy)
+    }
+}
+
+/// A policy as serde derives it.
+struct PolicyBody(Policy);
+
+impl<'de> Deserialize<'de> for PolicyBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Policy::deserialize(deserializer).map(Self)
+    }
 }
 
 impl Policy {
@@ -578,6 +601,9 @@ mod tests {
     fn what_is_not_understood_is_refused() {
         for text in [
             r#"{"rule":[]}"#,
+            r#"[]"#,
+            r#"[[{"allow":"internet"}]]"#,
+            r#"{"rules":[["internet"]]}"#,
             r#"{"rules":[{}]}"#,
             r#"{"rules":[{"allow":"a.test","deny":"a.test"}]}"#,
             r#"{"rules":[{"allow":"a.test","port":1}]}"#,
