@@ -20,6 +20,7 @@
 mod connection;
 mod device;
 mod link;
+mod pace;
 mod packet;
 mod reply;
 mod stream;

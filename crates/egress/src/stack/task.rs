@@ -6,11 +6,13 @@ use std::time::Duration;
 use courier_types::egress::Transport;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::{Buffers, Connection, Phase};
 use super::link::Link;
+use super::pace::Pace;
 use super::packet::{Ends, Incoming, PacketRefusal, RefusedPacket, parse};
 use super::reply::{self, Reply};
 use super::stream::GuestStream;
@@ -40,13 +42,25 @@ pub(super) struct Stack {
     /// semaphore let be, and connections that have ended for the guest but not yet for who serves
     /// them.
     tasks: JoinSet<()>,
+    pace: Pace,
+    /// Until when nothing is read: too much of what was read led nowhere.
+    rest: Option<Instant>,
 }
 
 impl Stack {
     pub(super) fn new(link: Arc<Link>, table: Arc<Table>, services: Arc<dyn Services>) -> Self {
         let questions = Arc::new(Semaphore::new(DNS_IN_FLIGHT));
         let large = Arc::new(Semaphore::new(LARGE_MAX));
-        Self { link, table, services, questions, large, tasks: JoinSet::new() }
+        Self {
+            link,
+            table,
+            services,
+            questions,
+            large,
+            tasks: JoinSet::new(),
+            pace: Pace::new(Instant::now()),
+            rest: None,
+        }
     }
 
     /// Runs until the link ends or it is told to.
@@ -64,6 +78,12 @@ impl Stack {
             let Ok(Some(packet)) = packet else { break };
             // Each packet counts against the task's budget, so that others get their turn.
             self.take(packet);
+            if let Some(rest) = self.rest.take() {
+                tokio::select! {
+                    () = end.cancelled() => break,
+                    () = tokio::time::sleep_until(rest) => {}
+                }
+            }
         }
         drop(severed);
         self.tasks.shutdown().await;
@@ -87,7 +107,8 @@ impl Stack {
     }
 
     /// Answers a packet that belongs to nothing. An answer that finds no room is lost.
-    fn reply(&self, reply: Reply, packet: &[u8]) {
+    fn reply(&mut self, reply: Reply, packet: &[u8]) {
+        self.rest = self.pace.count(Instant::now());
         if let Some(reply) = reply.to(packet) {
             self.link.send(&reply);
         }
@@ -111,6 +132,7 @@ impl Stack {
     }
 
     fn open(&mut self, ends: Ends, syn: &[u8]) {
+        self.rest = self.pace.count(Instant::now());
         while self.tasks.try_join_next().is_some() {}
         let refusal = match self.table.claim(ends) {
             Claimed::Again => {
