@@ -29,4 +29,4 @@ pub use flow::{FlowLog, FlowReader};
 pub use network::{HostSide, Network, NetworkError, Setup};
 pub use source::{CredentialSource, SourceError};
 pub use tls::{CaError, TrustError, UpstreamTrust};
-pub use tunnel::{NoTunnels, TunnelError, TunnelStream, Tunnels};
+pub use tunnel::{TunnelError, TunnelStream, Tunnels};

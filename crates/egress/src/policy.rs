@@ -74,9 +74,9 @@ pub enum Question<'a> {
     Tls {
         /// Where to.
         address: SocketAddrV4,
-        /// The server name, which is one of those for which our answers gave the address. `None`
-        /// only where no answer gave the address: TLS without a server name to an address that
-        /// has names is asked as [`Question::Opaque`].
+        /// The server name; `None` where the client names none, and where the address alone has to
+        /// let it pass since no answer of ours gave it for the name: then rules about networks and
+        /// `internet` decide, and no credential is looked for.
         host: Option<&'a HostName>,
     },
     /// May this request go out?

@@ -54,9 +54,11 @@ pub trait Tunnels: Send + Sync + std::fmt::Debug + 'static {
 }
 
 /// No tunnels.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoTunnels;
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct NoTunnels;
 
+#[cfg(test)]
 #[async_trait]
 impl Tunnels for NoTunnels {
     fn port(&self, _sandbox: &SandboxId, _name: &TunnelName) -> Option<u16> {

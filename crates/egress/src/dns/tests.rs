@@ -6,8 +6,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 
 use super::testing::{Entry, TestServer, at, flipping};
 use super::*;
-use crate::NoTunnels;
-use crate::tunnel::{TunnelError, TunnelStream};
+use crate::tunnel::{NoTunnels, TunnelError, TunnelStream};
 
 /// A sandbox's DNS with all that is behind it.
 struct Bench {

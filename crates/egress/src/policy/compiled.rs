@@ -98,31 +98,19 @@ impl Compiled {
         self.layers.iter().any(|layer| layer.learn)
     }
 
-    /// The tunnels that every layer names.
-    pub fn tunnels(&self) -> impl Iterator<Item = &TunnelName> {
-        let first = self.layers.first().into_iter().flat_map(|layer| &layer.tunnels);
-        first.filter(|name| self.allows_tunnel(name))
-    }
-
     /// True when every layer names the tunnel.
     #[must_use]
     pub fn allows_tunnel(&self, name: &TunnelName) -> bool {
         !self.layers.is_empty() && self.layers.iter().all(|layer| layer.tunnels.contains(name))
     }
 
-    /// True when TLS to that name could be opened, at some address of its.
-    #[must_use]
-    pub fn may_open(&self, host: &HostName, port: u16) -> bool {
-        self.has_credential(host, port) || self.layers.iter().any(|l| l.may_open(host, port))
-    }
-
-    /// True when some rule is about a network with that address, other than one with all.
     /// True when TLS to that address passes whatever name it asks for, and so where the name is
     /// hidden, too.
     pub(crate) fn passes_any_name(&self, address: SocketAddrV4) -> bool {
         !self.layers.is_empty() && self.layers.iter().all(|layer| layer.passes_any_name(address))
     }
 
+    /// True when some rule is about a network with that address, other than one with all.
     pub(super) fn names_network_of(&self, address: Ipv4Addr) -> bool {
         self.layers.iter().any(|layer| layer.names_network_of(address))
     }

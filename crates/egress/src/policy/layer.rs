@@ -116,17 +116,6 @@ impl CompiledLayer {
         }
     }
 
-    /// True when a rule about requests could open TLS to that name, at some address of its.
-    pub(super) fn may_open(&self, host: &HostName, port: u16) -> bool {
-        let target = Target { hosts: slice::from_ref(host), address: None };
-        let by_name = self.index.matching(target, Looked::Kind(Kind::Https, port));
-        let mut places = by_name.chain(self.index.nets());
-        places.any(|place| {
-            let rule = self.rules.get(place);
-            rule.is_some_and(|rule| rule.is_bound() && rule.speaks(Kind::Https, port))
-        })
-    }
-
     /// True when TLS to that address passes by the address alone and no rule denies a name there:
     /// then it makes no difference which name it asks for.
     pub(super) fn passes_any_name(&self, address: SocketAddrV4) -> bool {

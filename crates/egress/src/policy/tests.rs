@@ -183,8 +183,6 @@ fn rules_about_requests_open_tls_and_decide_each_request() {
     assert_eq!(get(&policy, "api.example.com", "/repos/acme-evil/x"), Deny);
     assert_eq!(request(&policy, "api.example.com", "POST", "/repos/acme/x").verdict, Deny);
     assert_eq!(opaque(&policy, "api.example.com", "198.51.100.7:443"), Deny);
-    let host = "api.example.com".parse().unwrap();
-    assert!(policy.may_open(&host, 443) && !policy.may_open(&host, 8443));
 }
 
 #[test]
@@ -225,8 +223,7 @@ fn every_layer_must_allow() {
     assert_eq!(get(&policy, "evil.test", "/"), Deny);
     assert_eq!(name(&policy, "evil.test"), Deny);
     assert!(policy.learns());
-    let tunnels: Vec<_> = policy.tunnels().map(|name| name.as_str()).collect();
-    assert_eq!(tunnels, ["db"]);
+    assert!(policy.allows_tunnel(&"db".parse().unwrap()));
     assert!(!policy.allows_tunnel(&"queue".parse().unwrap()));
     assert!(!Compiled::deny_all().allows_tunnel(&"db".parse().unwrap()));
 }
