@@ -325,7 +325,12 @@ impl Node for LocalNode {
         };
         tokio::select! {
             page = reader.next(limit) => Ok(page),
-            () = ended => Ok(log.page(after, limit)),
+            () = ended => {
+                let page = log.page(after, limit);
+                // An empty page would send whoever follows round and round.
+                let all_read = page.flows.is_empty();
+                if all_read { Err(NodeError::NotFound { id: id.clone() }) } else { Ok(page) }
+            }
             () = tokio::time::sleep(wait) => Ok(FlowPage::default()),
         }
     }

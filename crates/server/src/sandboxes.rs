@@ -13,7 +13,7 @@ pub(crate) use admission::{
 };
 pub(crate) use create::{CreateError, IDEMPOTENCY_KEPT_FOR, create};
 pub(crate) use deadline::{DeadlineChange, move_deadline};
-pub(crate) use find::{find_any, find_usable};
+pub(crate) use find::{find_any, find_made, find_usable};
 pub(crate) use kill::{KillError, destroy, kill};
 pub(crate) use log::{TimedEntry, log_entries};
 pub(crate) use sealed_spec::{AskedNetwork, SealedSpec, SealedSpecError, secret_names};

@@ -112,3 +112,19 @@ async fn a_sandbox_whose_network_does_not_stay_ends() {
     assert!(report.detail.is_some_and(|detail| detail.contains("network")), "{:?}", report.id);
     assert_eq!(driver.count(), 0);
 }
+
+#[tokio::test]
+async fn a_log_outlives_its_sandbox_and_whoever_follows_it_learns_of_the_end() {
+    let (_driver, node, id) = running(allowing("a.test")).await;
+    // A replacement is a record.
+    node.set_network(&id, allowing("b.test")).await.unwrap();
+    let page = node.flows(&id, 0, 10, PATIENCE).await.unwrap();
+    let last = page.flows.last().unwrap().seq;
+    let (followed, killed) = tokio::join!(node.flows(&id, last, 10, PATIENCE), node.kill(&id));
+    killed.unwrap();
+    assert!(matches!(followed, Err(NodeError::NotFound { .. })), "{followed:?}");
+    assert_eq!(node.flows(&id, 0, 10, Duration::ZERO).await.unwrap(), page);
+    assert_eq!(node.flows(&id, 0, 10, PATIENCE).await.unwrap(), page);
+    let rest = node.flows(&id, last, 10, PATIENCE).await;
+    assert!(matches!(rest, Err(NodeError::NotFound { .. })), "{rest:?}");
+}

@@ -23,16 +23,26 @@ pub(crate) async fn find_any(
     row.filter(|row| row.project_id == project.id).ok_or_else(missing)
 }
 
+/// As [`find_any`], but waits for one that is just being made.
+pub(crate) async fn find_made(
+    app: &App,
+    project: &ProjectRow,
+    segment: &str,
+) -> Result<SandboxRow, ApiError> {
+    let row = find_any(app, project, segment).await?;
+    if row.observed == ObservedState::Creating && app.created(&row.spec.id).await.is_some() {
+        return find_any(app, project, segment).await;
+    }
+    Ok(row)
+}
+
 /// A sandbox of the project that clients can use; waits for one that is just being made.
 pub(crate) async fn find_usable(
     app: &App,
     project: &ProjectRow,
     segment: &str,
 ) -> Result<SandboxRow, ApiError> {
-    let mut row = find_any(app, project, segment).await?;
-    if row.observed == ObservedState::Creating && app.created(&row.spec.id).await.is_some() {
-        row = find_any(app, project, segment).await?;
-    }
+    let row = find_made(app, project, segment).await?;
     if row.is_usable() {
         return Ok(row);
     }

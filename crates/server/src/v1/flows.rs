@@ -22,7 +22,7 @@ use super::egress::node_error;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::http::{ApiError, PathSegment, QueryParams, chain};
-use crate::sandboxes::find_usable;
+use crate::sandboxes::find_made;
 
 /// Records of a page when nobody says.
 const LIMIT: usize = 100;
@@ -81,7 +81,8 @@ pub(crate) async fn flows(
     if limit == 0 || limit > LIMIT_MAX {
         return Err(ApiError::bad_request(format!("limit must be 1 to {LIMIT_MAX}")));
     }
-    let row = find_usable(&app, &project, &id).await?;
+    // The logs of the sandboxes that ended last are there still.
+    let row = find_made(&app, &project, &id).await?;
     let reader = Reader { app, id: row.spec.id, after: query.after, limit };
     if query.follow {
         return Ok(reader.follow());
