@@ -201,9 +201,16 @@ fn learning_proposes_a_diff_that_makes_the_program_work(server: &Server) {
     let place = world.internet.rig.place();
     let ended = world.run(&["run", "--learn", "--allow", "allowed.test", "program.sh"]);
     assert_eq!(ended.assert_code(0).out(), "decoy allowed.test\nno denied\n");
-    let expected = "--- /dev/null\n+++ egress.json\n@@ -0,0 +1,6 @@\n+{\n+  \"rules\": [\n+    \
-        {\"allow\": \"allowed.test\"},\n+    {\"allow\": \"denied.test\", \"protocols\": [\"http\"]}\n\
-        +  ]\n+}\n";
+    let expected = r#"--- /dev/null
++++ egress.json
+@@ -0,0 +1,6 @@
++{
++  "rules": [
++    {"allow": "allowed.test"},
++    {"allow": "denied.test", "protocols": ["http"], "methods": ["GET"], "paths": ["/from-denied"]}
++  ]
++}
+"#;
     assert_eq!(ended.err(), expected);
     let paths: Vec<_> = world.internet.rig.requests(&place).into_iter().map(|r| r.path).collect();
     assert_eq!(paths, ["/from-allowed"], "learning lets nothing more through");
