@@ -19,7 +19,7 @@ use crate::environment::Variables;
 use crate::kernel::{Heard, Kernel, Silent, Spec, StartError};
 use crate::language::{self, Language};
 use crate::message::{Said, Stream};
-use crate::output::{End, Event, Output, Sent};
+use crate::output::{self, End, Event, Output, Sent};
 
 /// Executions that wait for their turn in one context.
 const EXECUTIONS_WAITING: usize = 64;
@@ -31,6 +31,8 @@ const INTERRUPT_AGAIN: Duration = Duration::from_secs(1);
 const MOST_INTERRUPTS: u32 = 10;
 /// How long the end of the output may come after the reply. It comes on another socket.
 const OUTPUT_PATIENCE: Duration = Duration::from_secs(30);
+/// How long setting variables may take.
+const SETTING_PATIENCE: Duration = Duration::from_secs(10);
 /// A kernel that died younger than this is only replaced when somebody needs it, so that one that
 /// cannot live costs nothing.
 const SHORTEST_LIFE: Duration = Duration::from_secs(10);
@@ -173,41 +175,49 @@ impl Task {
             return Abandoned::No;
         }
         self.ensure().await;
-        match self.cells(code, variables, &mut output).await {
+        let mut stopped = self.cells(code, &variables, &mut output).await;
+        match &stopped {
+            Stopped::Idle => output.end(End::Finished),
+            Stopped::Ended(end) => output.end(*end),
+            Stopped::Ordered(_) => output.end(End::Restarted),
+            Stopped::Abandoned => {}
+        }
+        // Its client need not wait for what follows; the next execution must.
+        drop(output);
+        if matches!(stopped, Stopped::Idle) {
+            stopped = self.undo(&variables).await;
+        }
+        match stopped {
             Stopped::Idle => {}
-            Stopped::Ended(end) => {
-                output.end(end);
-                drop(output);
+            Stopped::Ended(_) => {
                 self.kernel = None;
                 self.ensure().await;
             }
-            Stopped::Ordered(order) => {
-                output.end(End::Restarted);
-                drop(output);
-                self.restart(order).await;
-            }
+            Stopped::Ordered(order) => self.restart(order).await,
             Stopped::Abandoned => return Abandoned::Yes,
         }
         Abandoned::No
     }
 
-    /// The client's code, between what sets its variables and what unsets them again.
-    async fn cells(&mut self, code: String, variables: Variables, output: &mut Output) -> Stopped {
+    /// What sets the client's variables, and its code.
+    async fn cells(&mut self, code: String, variables: &Variables, output: &mut Output) -> Stopped {
+        let mut stopped = Stopped::Idle;
         if !variables.is_empty() {
-            match self.cell(self.language.set(&variables), Silent::Yes, output).await {
-                Stopped::Idle => {}
-                stopped @ (Stopped::Ended(_) | Stopped::Ordered(_) | Stopped::Abandoned) => {
-                    return stopped;
-                }
-            }
+            stopped = self.cell(self.language.set(variables), Silent::Yes, output).await;
         }
-        let mut stopped = self.cell(code, Silent::No, output).await;
         if matches!(stopped, Stopped::Idle) {
-            output.end(End::Finished);
+            stopped = self.cell(code, Silent::No, output).await;
         }
-        for undo in language::undo(self.language, &variables, &self.initial) {
+        stopped
+    }
+
+    /// Unsets the client's variables.
+    async fn undo(&mut self, variables: &Variables) -> Stopped {
+        let (mut unheard, _nobody) = output::output();
+        let mut stopped = Stopped::Idle;
+        for undo in language::undo(self.language, variables, &self.initial) {
             if matches!(stopped, Stopped::Idle) {
-                stopped = self.cell(undo, Silent::Yes, output).await;
+                stopped = self.cell(undo, Silent::Yes, &mut unheard).await;
             }
         }
         stopped
@@ -223,7 +233,7 @@ impl Task {
                 return Stopped::Ended(End::Disconnected);
             }
         };
-        let mut cell = Cell { id, silent, interrupts: 0, again: None, replied: None };
+        let mut cell = Cell::new(id, silent);
         loop {
             tokio::select! {
                 biased;
@@ -240,7 +250,7 @@ impl Task {
                     Heard::Death => return Stopped::Ended(End::Restarted),
                     Heard::Silence => return Stopped::Ended(End::Disconnected),
                 },
-                () = output.closed(), if cell.interrupts == 0 => cell.unwanted(kernel),
+                () = output.closed(), if cell.wants_client() => cell.unwanted(kernel),
                 () = until(cell.again) => {
                     if cell.interrupts >= MOST_INTERRUPTS {
                         return Stopped::Ended(End::Restarted);
@@ -294,6 +304,17 @@ enum Step {
 }
 
 impl Cell {
+    /// Setting variables is quick and must be whole, so it is never interrupted because its client
+    /// went away; only when it takes too long, for users' code can be in its way.
+    fn new(id: String, silent: Silent) -> Self {
+        let again = (silent == Silent::Yes).then(|| Instant::now() + SETTING_PATIENCE);
+        Self { id, silent, interrupts: 0, again, replied: None }
+    }
+
+    fn wants_client(&self) -> bool {
+        self.silent == Silent::No && self.interrupts == 0
+    }
+
     /// Begins to interrupt the cell, once.
     fn unwanted(&mut self, kernel: &Kernel) {
         if self.interrupts == 0 {
@@ -330,8 +351,8 @@ impl Cell {
             return Step::On;
         }
         match pass_on(said, output) {
-            Sent::Yes => Step::On,
-            Sent::No => Step::Unwanted,
+            Sent::No if self.silent == Silent::No => Step::Unwanted,
+            Sent::Yes | Sent::No => Step::On,
         }
     }
 }

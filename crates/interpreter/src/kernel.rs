@@ -52,7 +52,7 @@ pub(crate) enum StartError {
     Spawn(#[source] std::io::Error),
     #[error("the kernel cannot be spoken to")]
     Connect(#[from] RuntimeError),
-    #[error("the kernel ended at its start ({status}): {last_words}")]
+    #[error("the kernel ended ({status}): {last_words}")]
     Died { status: ExitStatus, last_words: String },
     #[error("the kernel did not answer in time")]
     Late,
@@ -149,7 +149,7 @@ impl Kernel {
                 Some(message) => Heard::Message(message),
             },
             status = self.process.child.wait() => {
-                tracing::warn!("a kernel ended: {}", self.process.died(status));
+                tracing::warn!("{}", self.process.died(status));
                 Heard::Death
             }
         }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use http_body_util::BodyExt;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -65,6 +66,31 @@ async fn the_process_that_serves_is_started_again() {
     let children = format!("/proc/{watcher}/task/{watcher}/children");
     let serving: i32 = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
     kill_process(Pid::from_raw(serving).unwrap(), Signal::KILL).unwrap();
+    server.ready().await;
+    assert_eq!(server.python("1 + 1").await, "2");
+}
+
+#[tokio::test]
+async fn variables_go_even_when_the_client_goes() {
+    let server = Server::start().await;
+    let code = "import os; print('go', flush=True)\nwhile True: pass";
+    let mut running = server.begin(json!({"code": code, "env_vars": {"OWN": "x"}})).await;
+    while event(&mut running).await["type"] != "stdout" {}
+    drop(running);
+    assert_eq!(server.python("os.environ.get('OWN', 'gone')").await, "gone");
+}
+
+#[tokio::test]
+async fn a_message_that_no_memory_holds_ends_no_service() {
+    let server = Server::start().await;
+    // The kernel's own sockets announce a frame of 32 TiB.
+    let announce = "import os, socket\nfor fd in range(3, 100):\n    try:\n        \
+        end = socket.socket(fileno=os.dup(fd))\n        end.getpeername()\n        \
+        os.write(fd, b'\\x02' + (2 ** 45).to_bytes(8, 'big') + b'x' * 100)\n    \
+        except OSError: pass";
+    // Whether its answer comes to an end, is broken off or never comes is all the same.
+    let mut running = server.begin(json!({"code": announce})).await;
+    while running.frame().await.is_some_and(|frame| frame.is_ok()) {}
     server.ready().await;
     assert_eq!(server.python("1 + 1").await, "2");
 }

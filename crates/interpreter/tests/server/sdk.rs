@@ -19,7 +19,10 @@ async fn both_sdks_run_code_as_documented() {
     std::fs::create_dir_all(&folder).unwrap();
     let script = folder.join("interpreter.mjs");
     std::fs::copy(sources.join("interpreter.mjs"), &script).unwrap();
-    run(Command::new(sdk.join("node_modules/.bin/node")).arg("--test").arg(script)).await;
+    run(Command::new(sdk.join("node_modules/.bin/node"))
+        .args(["--test", "--test-force-exit"])
+        .arg(script))
+    .await;
     run(Command::new(sdk.join("python/bin/python")).arg(sources.join("interpreter.py"))).await;
 }
 
