@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_help_reads_well() {
-        let all: [&[&str]; 20] = [
+        let all: [&[&str]; 21] = [
             &[],
             &["run"],
             &["serve"],
@@ -152,6 +152,7 @@ mod tests {
             &["sandbox", "new"],
             &["sandbox", "exec"],
             &["sandbox", "shell"],
+            &["sandbox", "open"],
             &["sandbox", "cp"],
             &["sandbox", "logs"],
             &["sandbox", "kill"],
