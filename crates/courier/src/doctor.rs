@@ -48,9 +48,9 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
         return leaks::report(config, form).await;
     }
     let outside = OutsideArgs::of_environment()?;
-    let mut report = examine(config, &outside);
+    let mut report = examine(config, &outside).await;
     if args.fix {
-        report = fix(report, config, &outside)?;
+        report = fix(report, config, &outside).await?;
     }
     match form {
         Form::Json => println!("{}", serde_json::to_string_pretty(&report)?),
@@ -62,19 +62,19 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
     })
 }
 
-fn examine(config: &Config, outside: &OutsideArgs) -> Report {
+async fn examine(config: &Config, outside: &OutsideArgs) -> Report {
     let host = Host::this();
     let mut checks = kernel::checks(&host);
     checks.push(kernel::making_namespaces());
     checks.extend(software::checks(&host));
     checks.extend(ours::checks(config));
-    checks.extend(outside::checks(&host, outside));
+    checks.extend(outside::checks(&host, outside).await);
     Report::of(checks)
 }
 
 /// Runs every command that mends something, then looks again. What fails is told and does not keep
 /// the others from being mended.
-fn fix(report: Report, config: &Config, outside: &OutsideArgs) -> anyhow::Result<Report> {
+async fn fix(report: Report, config: &Config, outside: &OutsideArgs) -> anyhow::Result<Report> {
     let to_mend: Vec<&Check> = report.to_mend().collect();
     if to_mend.is_empty() {
         return Ok(report);
@@ -97,7 +97,7 @@ fn fix(report: Report, config: &Config, outside: &OutsideArgs) -> anyhow::Result
             }
         }
     }
-    Ok(examine(config, outside))
+    Ok(examine(config, outside).await)
 }
 
 /// Runs one command as a person would have typed it, without questions.

@@ -18,13 +18,7 @@ mod pypi;
 mod web;
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::io;
 use std::path::PathBuf;
-
-use courier_protocol::node::{PresetError, Presets, ResolvedPreset};
-use courier_types::egress::{HostName, PresetName, SecretName, SecretValue};
-use tokio::runtime::{Builder, Handle, RuntimeFlavor};
 
 use self::ask::{Ask, Direct, Keeping};
 use self::error::ConfigurationError;
@@ -32,6 +26,9 @@ use self::machine::Machine;
 use self::mirror::{Mirror, Placed};
 use self::web::Web;
 use crate::config::outside::PresetSource;
+use async_trait::async_trait;
+use courier_protocol::node::{PRESET_SECRETS, PresetError, Presets, ResolvedPreset};
+use courier_types::egress::{HostName, PresetName, SecretName, SecretValue};
 
 /// What the operator said about one preset.
 #[derive(Debug, Clone, Copy)]
@@ -192,8 +189,9 @@ impl<A> NodePresets<A> {
     }
 }
 
+#[async_trait]
 impl<A: Ask + 'static> Presets for NodePresets<A> {
-    fn resolve(&self, name: &PresetName) -> Result<ResolvedPreset, PresetError> {
+    async fn resolve(&self, name: &PresetName) -> Result<ResolvedPreset, PresetError> {
         let Some(kind) = Kind::of(name.as_str()) else {
             return Err(PresetError::Unknown { name: name.clone(), known: names().collect() });
         };
@@ -202,14 +200,11 @@ impl<A: Ask + 'static> Presets for NodePresets<A> {
             source: error.into(),
         };
         let settings = self.settings(kind).map_err(configuration)?;
-        wait(settings.resolve(&self.ask))
-            .map_err(ConfigurationError::Asking)
-            .flatten()
-            .map_err(configuration)
+        settings.resolve(&self.ask).await.map_err(configuration)
     }
 
     fn secret(&self, name: &SecretName) -> Option<SecretValue> {
-        let kind = Kind::of(name.as_str().strip_prefix("preset.")?.split('.').next()?)?;
+        let kind = Kind::of(name.as_str().strip_prefix(PRESET_SECRETS)?.split('.').next()?)?;
         let logins = self.settings(kind).and_then(|settings| settings.logins());
         if let Err(error) = &logins {
             tracing::warn!(preset = kind.name(), %error, "the preset's credentials cannot be read");
@@ -217,25 +212,6 @@ impl<A: Ask + 'static> Presets for NodePresets<A> {
         let placed = logins.ok()?.into_iter();
         let mut found = placed.filter(|placed| placed.secret_name().as_ref() == Some(name));
         found.next().map(|placed| placed.value().clone())
-    }
-}
-
-/// Waits for an answer: rarely for long, since answers are kept and every question has a deadline.
-/// The caller's runtime goes on with its other tasks.
-fn wait<T: Send>(answer: impl Future<Output = T> + Send) -> io::Result<T> {
-    let apart = || {
-        std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().name("presets".to_owned());
-            let asking = thread.spawn_scoped(scope, || {
-                let runtime = Builder::new_current_thread().enable_all().build()?;
-                Ok(runtime.block_on(answer))
-            })?;
-            asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    };
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(apart),
-        Ok(_) | Err(_) => apart(),
     }
 }
 

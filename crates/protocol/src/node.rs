@@ -163,6 +163,8 @@ pub trait Node: Send + Sync + 'static {
 
     /// At most `limit` records of the flow log after number `after`, oldest first: at once when
     /// there are some, else as soon as there are or when `wait` has passed (then an empty page).
+    /// Logs outlive their sandboxes for a while: without `wait` they are read as before, and with it
+    /// `NotFound` says that the sandbox has ended and that this was all.
     async fn flows(
         &self,
         id: &SandboxId,
@@ -247,7 +249,7 @@ pub trait Secrets: Send + Sync + 'static {
 pub struct ResolvedPreset {
     /// What has to be reachable.
     pub rules: Vec<Rule>,
-    /// Credentials of mirrors; their secrets are named `preset.NAME`.
+    /// Credentials of mirrors; the names of their secrets begin with [`PRESET_SECRETS`].
     pub credentials: Vec<Credential>,
     /// Environment that points the package manager at the mirror.
     pub env: BTreeMap<String, String>,
@@ -282,14 +284,21 @@ fn join(names: &[PresetName]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
+/// What the names of secrets begin with that presets bring along. Users' secrets and credentials
+/// cannot have such names, so that a mirror's password goes to its mirror only.
+pub const PRESET_SECRETS: &str = "preset.";
+
 /// Presets, from the node's own package-manager configuration.
+///
+/// Repetition is free; dropping a returned future changes nothing.
+#[async_trait]
 pub trait Presets: Send + Sync + 'static {
-    /// What the preset stands for.
+    /// What the preset stands for. May take some seconds, where an index has to be asked.
     ///
     /// # Errors
     /// There is none of that name, or the configuration cannot be used.
-    fn resolve(&self, name: &PresetName) -> Result<ResolvedPreset, PresetError>;
+    async fn resolve(&self, name: &PresetName) -> Result<ResolvedPreset, PresetError>;
 
-    /// The value of a secret whose name begins with `preset.`; `None` when there is none.
+    /// The value of a secret whose name begins with [`PRESET_SECRETS`]; `None` when there is none.
     fn secret(&self, name: &SecretName) -> Option<SecretValue>;
 }

@@ -11,7 +11,3 @@ pub(crate) use layers::{Asked, EgressError, Granted, Wish, check_ways, grant, te
 pub(crate) use replace::{Change, replace};
 pub use stored_secrets::StoredSecrets;
 pub(crate) use stored_secrets::hash_of;
-
-/// What names of secrets begin with that presets bring along. Users' secrets and credentials cannot
-/// have such names, so that a mirror's password goes to its mirror only.
-pub(crate) const PRESET_PREFIX: &str = "preset.";

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use courier_protocol::node::PRESET_SECRETS;
 use courier_protocol::secret::GivenSecret;
 use courier_store::{PagePosition, ProjectRow, SecretKey, SecretRow, SecretUpdate, StoreError};
 use courier_types::egress::{NameError, SecretName, SecretValue};
 
 use crate::app::App;
-use crate::egress::PRESET_PREFIX;
 use crate::http::ApiError;
 use crate::vault::Place;
 use crate::{clock, random};
@@ -35,7 +35,7 @@ pub(crate) enum SecretError {
     Name(#[from] NameError),
     #[error("a secret's name does not begin with {ID_PREFIX:?}, as ids do")]
     IdAsName,
-    #[error("a secret's name does not begin with {PRESET_PREFIX:?}, as those of presets do")]
+    #[error("a secret's name does not begin with {PRESET_SECRETS:?}, as those of presets do")]
     PresetAsName,
     #[error("a secret's value has 1 to {} bytes", SecretValue::MAX_BYTES)]
     Value,
@@ -73,7 +73,7 @@ pub(crate) fn new_name(text: &str) -> Result<SecretName, SecretError> {
     if name.as_str().starts_with(ID_PREFIX) {
         return Err(SecretError::IdAsName);
     }
-    if name.as_str().starts_with(PRESET_PREFIX) {
+    if name.as_str().starts_with(PRESET_SECRETS) {
         return Err(SecretError::PresetAsName);
     }
     Ok(name)

@@ -26,14 +26,16 @@ const SERVERS_MAX: usize = 3;
 const ANSWER_MAX: usize = 512;
 
 /// All of them, for a node with that configuration.
-pub(crate) fn checks(host: &Host, outside: &OutsideArgs) -> Vec<Check> {
+pub(crate) async fn checks(host: &Host, outside: &OutsideArgs) -> Vec<Check> {
     let servers = match outside.egress_resolver.as_slice() {
         [] => servers(&host.read("etc/resolv.conf")),
         given => given.to_vec(),
     };
     let presets = compose::presets(outside);
     let mut checks = vec![link(), resolver(&servers), certificates(outside)];
-    checks.extend(presets::names().map(|name| preset(&name, presets.as_ref())));
+    for name in presets::names() {
+        checks.push(preset(&name, presets.as_ref()).await);
+    }
     checks
 }
 
@@ -131,9 +133,9 @@ fn certificates(outside: &OutsideArgs) -> Check {
 }
 
 /// A preset that cannot be used keeps nobody from running sandboxes.
-fn preset(name: &PresetName, presets: &dyn Presets) -> Check {
+async fn preset(name: &PresetName, presets: &dyn Presets) -> Check {
     const NAME: &str = "preset";
-    match presets.resolve(name) {
+    match presets.resolve(name).await {
         Ok(resolved) => {
             let mut hosts: Vec<String> =
                 resolved.rules.iter().map(|rule| rule.to.to_string()).collect();
@@ -198,11 +200,12 @@ mod tests {
         assert_eq!(resolver(&[]).verdict, Verdict::Advice);
     }
 
-    #[test]
-    fn a_preset_that_cannot_be_used_is_a_note_with_the_setting_to_make() {
+    #[tokio::test]
+    async fn a_preset_that_cannot_be_used_is_a_note_with_the_setting_to_make() {
         struct Broken;
+        #[async_trait::async_trait]
         impl Presets for Broken {
-            fn resolve(
+            async fn resolve(
                 &self,
                 name: &PresetName,
             ) -> Result<courier_protocol::node::ResolvedPreset, PresetError> {
@@ -217,7 +220,7 @@ mod tests {
                 None
             }
         }
-        let check = preset(&"pypi".parse().unwrap(), &Broken);
+        let check = preset(&"pypi".parse().unwrap(), &Broken).await;
         assert_eq!(check.verdict, Verdict::Note);
         assert_eq!(check.found, "pypi cannot be used: set index-url in pip.conf");
     }

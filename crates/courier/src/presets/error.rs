@@ -56,7 +56,4 @@ pub(crate) enum ConfigurationError {
         /// What would be right.
         why: &'static str,
     },
-    /// The lookups could not even begin.
-    #[error("the machine cannot be asked")]
-    Asking(#[source] std::io::Error),
 }

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use courier_protocol::node::PRESET_SECRETS;
 use courier_protocol::percent;
 use courier_types::egress::{
     Action, Credential, Destination, HostName, HostPattern, Injection, Method, PathPattern,
@@ -318,7 +319,7 @@ impl Placed {
             hash.update(part.as_bytes());
             hash.update([0]);
         }
-        let mut name = format!("preset.{}.", self.preset);
+        let mut name = format!("{PRESET_SECRETS}{}.", self.preset);
         for byte in hash.finalize().iter().take(NAME_HASH_BYTES) {
             // Writing to a string does not fail.
             let _infallible = write!(name, "{byte:02x}");

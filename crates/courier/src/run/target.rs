@@ -203,7 +203,7 @@ impl Local {
         let template = template::ensure(config, template).await?;
         let outside = OutsideArgs::of_environment()?;
         let presets = compose::presets(&outside);
-        let granted = Granted::new(presets.as_ref(), template.egress.as_ref(), egress)?;
+        let granted = Granted::new(presets.as_ref(), template.egress.as_ref(), egress).await?;
         let node = compose::passing_node(config, &outside, presets).await?;
         let isolation = node.info().await?.isolation.to_string();
         let ends = Arc::new(Ends::default());

@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 
 use courier_egress::policy::{CompileError, Compiled, Uncovered, covers};
-use courier_protocol::node::{OfferedTunnel, PresetError};
+use courier_protocol::node::{OfferedTunnel, PRESET_SECRETS, PresetError};
 use courier_types::egress::{
     Action, Credential, Destination, Layer, LayerSource, Layers, NetworkSpec, Policy, PolicyError,
     PortRange, Protocol, Rule, SecretName, TunnelName, UpstreamProxy,
 };
 use courier_types::{GuestFile, ProjectId};
 
-use super::PRESET_PREFIX;
 use crate::EgressDefault;
 use crate::app::App;
 use crate::http::{ApiError, chain};
@@ -42,7 +41,7 @@ pub(crate) enum EgressError {
     ProxyAddress,
     #[error("egress: there is no tunnel {name}; there are: {}", join(known))]
     Tunnel { name: TunnelName, known: Vec<OfferedTunnel> },
-    #[error("egress: secret {name}: names that begin with {PRESET_PREFIX:?} belong to presets")]
+    #[error("egress: secret {name}: names that begin with {PRESET_SECRETS:?} belong to presets")]
     ReservedSecret { name: SecretName },
     #[error("the comparison of two policies was interrupted")]
     Interrupted,
@@ -162,13 +161,14 @@ impl From<Policy> for Resolved {
 }
 
 /// The bound that a template lays down.
-pub(crate) fn template_bound(
+pub(crate) async fn template_bound(
     app: &App,
     project: &ProjectId,
     policy: Option<&Policy>,
 ) -> Result<Option<Resolved>, EgressError> {
     let Some(policy) = policy else { return Ok(None) };
     resolve(app, project, policy.clone())
+        .await
         .map(Some)
         .map_err(|error| EgressError::Template(Box::new(error)))
 }
@@ -184,7 +184,7 @@ pub(crate) async fn grant(
         Asked::Nothing if bound.is_some() => None,
         Asked::Nothing => Some(Resolved::from(default_policy(app))),
         Asked::Whole(policy) => {
-            let resolved = resolve(app, project, policy)?;
+            let resolved = resolve(app, project, policy).await?;
             if let Some(bound) = &bound {
                 check_bound(&bound.policy, resolved.policy.clone()).await?;
             }
@@ -192,7 +192,7 @@ pub(crate) async fn grant(
         }
         Asked::Wish(wish) => {
             let policy = wished(app, bound.as_ref().map(|bound| &bound.policy), wish).await?;
-            Some(resolve(app, project, policy)?)
+            Some(resolve(app, project, policy).await?)
         }
     };
     let mut granted = Granted::default();
@@ -273,18 +273,22 @@ async fn wished(app: &App, bound: Option<&Policy>, wish: Wish) -> Result<Policy,
 }
 
 /// Checks a policy as a user wrote it, and puts rules in the place of its presets.
-fn resolve(app: &App, project: &ProjectId, mut policy: Policy) -> Result<Resolved, EgressError> {
+async fn resolve(
+    app: &App,
+    project: &ProjectId,
+    mut policy: Policy,
+) -> Result<Resolved, EgressError> {
     policy.check()?;
     let secrets = policy.credentials.iter().flat_map(|credential| credential.injection.secrets());
     for name in secrets {
-        if name.as_str().starts_with(PRESET_PREFIX) {
+        if name.as_str().starts_with(PRESET_SECRETS) {
             return Err(EgressError::ReservedSecret { name: name.clone() });
         }
     }
     check_tunnels(app, project, &policy.tunnels)?;
     let mut resolved = Resolved::default();
     for name in std::mem::take(&mut policy.presets) {
-        let preset = app.presets.resolve(&name)?;
+        let preset = app.presets.resolve(&name).await?;
         policy.rules.extend(preset.rules);
         policy.credentials.extend(preset.credentials);
         resolved.env.extend(preset.env);

@@ -4,13 +4,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use courier_protocol::node::{Presets, Secrets, SecretsError};
+use courier_protocol::node::{PRESET_SECRETS, Presets, Secrets, SecretsError};
 use courier_store::{SecretKey, SecretRow, Store, TokenHash};
 use courier_types::SandboxId;
 use courier_types::egress::{GuestToken, SecretName, SecretValue};
 use sha2::{Digest as _, Sha256};
 
-use super::PRESET_PREFIX;
 use crate::clock;
 use crate::vault::{Place, UnsealError, Vault};
 
@@ -65,7 +64,7 @@ impl Secrets for StoredSecrets {
         let none = || SecretsError::NoSecret { name: name.clone() };
         let claims = self.store.secret_claims(sandbox).await.map_err(unavailable)?;
         let claims = claims.filter(|claims| claims.secret_names.contains(name)).ok_or_else(none)?;
-        if name.as_str().starts_with(PRESET_PREFIX) {
+        if name.as_str().starts_with(PRESET_SECRETS) {
             return self.presets.secret(name).ok_or_else(none);
         }
         let key = SecretKey::Name(name.clone());

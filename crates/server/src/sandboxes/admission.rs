@@ -201,7 +201,7 @@ impl CreateOrder {
         asked: Asked,
     ) -> Result<Self, AdmissionError> {
         let project = &self.project.id;
-        let bound = template_bound(app, project, self.template.egress.as_ref())?;
+        let bound = template_bound(app, project, self.template.egress.as_ref()).await?;
         let Granted { layers, mut env, files } = grant(app, project, bound, asked).await?;
         self.sealed.network.egress = layers;
         env.append(&mut self.sealed.env);

@@ -18,8 +18,9 @@ pub(crate) const MIRROR_PASSWORD: &str = "canary-of-the-mirror";
 /// One preset, `pypi`, with a mirror that wants a credential.
 pub(crate) struct FakePresets;
 
+#[async_trait]
 impl Presets for FakePresets {
-    fn resolve(&self, name: &PresetName) -> Result<ResolvedPreset, PresetError> {
+    async fn resolve(&self, name: &PresetName) -> Result<ResolvedPreset, PresetError> {
         if name.as_str() != "pypi" {
             let known = vec!["pypi".parse().unwrap()];
             return Err(PresetError::Unknown { name: name.clone(), known });
