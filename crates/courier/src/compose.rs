@@ -27,7 +27,7 @@ const SERVER_OWNER: &str = "server";
 /// The images' extension.
 const IMAGE: &str = "erofs";
 /// Largest file of `--egress-ca`: several times what all CAs of a distribution take.
-pub(crate) const CA_FILE_MAX: u64 = 4 * 1024 * 1024;
+const CA_FILE_MAX: u64 = 4 * 1024 * 1024;
 
 /// Makes sure that the launcher runs; returns its socket. Only root can start it.
 pub(crate) async fn launcher(config: &Config) -> anyhow::Result<PathBuf> {
@@ -117,7 +117,10 @@ pub(crate) fn host_side(outside: &OutsideArgs, seed: [u8; 32]) -> anyhow::Result
 }
 
 /// A file of `--egress-ca`.
-fn certificates(path: &Path) -> anyhow::Result<Vec<u8>> {
+///
+/// # Errors
+/// It cannot be read, or is too large; the error names it.
+pub(crate) fn certificates(path: &Path) -> anyhow::Result<Vec<u8>> {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut text = Vec::new();
         let file = std::fs::File::open(path)?;

@@ -1,6 +1,5 @@
 //! Checks of the way out of sandboxes: their link, names, certificates, presets.
 
-use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
@@ -114,15 +113,14 @@ fn ask(server: SocketAddr) -> std::io::Result<()> {
     }
 }
 
-/// Without any certificate no network can be made.
+/// Without any certificate, or with a file that cannot be read, no network can be made.
 fn certificates(outside: &OutsideArgs) -> Check {
     const NAME: &str = "CA certificates";
-    let read = |path: &std::path::PathBuf| -> std::io::Result<Vec<u8>> {
-        let mut text = Vec::new();
-        std::fs::File::open(path)?.take(compose::CA_FILE_MAX).read_to_end(&mut text)?;
-        Ok(text)
+    let extra = outside.egress_ca.iter().map(|path| compose::certificates(path));
+    let extra = match extra.collect::<anyhow::Result<Vec<Vec<u8>>>>() {
+        Ok(extra) => extra,
+        Err(error) => return Check::missing(NAME, format!("{error:#}")),
     };
-    let extra: Vec<Vec<u8>> = outside.egress_ca.iter().filter_map(|path| read(path).ok()).collect();
     match UpstreamTrust::new(&extra) {
         Ok(_trust) => Check::good(NAME, "are there, to check upstream servers by"),
         Err(error) => Check::missing(NAME, error.to_string()).mended_by([
@@ -168,6 +166,14 @@ mod tests {
     fn a_link_carries_the_largest_packet_here_and_not_one_that_no_buffer_holds() {
         assert_eq!(link().verdict, Verdict::Good, "{:?}", link());
         assert!(carry(1 << 30).is_err());
+    }
+
+    #[test]
+    fn a_file_of_certificates_that_cannot_be_read_is_told() {
+        let egress_ca = vec!["/nonexistent/ca.pem".into()];
+        let check = certificates(&OutsideArgs { egress_ca, ..OutsideArgs::default() });
+        assert_ne!(check.verdict, Verdict::Good);
+        assert!(check.found.contains("/nonexistent/ca.pem"), "{}", check.found);
     }
 
     #[test]
