@@ -1,5 +1,7 @@
 //! What the framing guard refuses, each with its text.
 
+use super::head::{HEAD_MAX, HEADERS_MAX};
+
 /// Why a stream of HTTP/1 requests is refused: some other parser could read it as other requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Violation {
@@ -12,11 +14,11 @@ pub(crate) enum Violation {
     /// NUL or another control character.
     #[error("the head has a control character")]
     ControlCharacter,
-    /// Longer than [`super::head::HEAD_MAX`].
-    #[error("the head is longer than 64 KiB")]
+    /// Longer than [`HEAD_MAX`].
+    #[error("the head is longer than {} KiB", HEAD_MAX / 1024)]
     HeadTooLong,
-    /// More than [`super::head::HEADERS_MAX`].
-    #[error("the head has more than 100 fields")]
+    /// More than [`HEADERS_MAX`].
+    #[error("the head has more than {HEADERS_MAX} fields")]
     TooManyHeaders,
     /// Not `METHOD TARGET VERSION`.
     #[error("the request line is not a method, a target and a version with one space between them")]

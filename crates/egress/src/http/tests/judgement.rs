@@ -106,9 +106,7 @@ async fn a_bad_chunk_that_comes_later_ends_the_request_on_both_sides() {
     let begin =
         b"POST /a HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
     guest.write_all(begin).await.unwrap();
-    while rig.connects() == 0 {
-        tokio::task::yield_now().await;
-    }
+    rig.connected().await;
     guest.write_all(b"0\r\nX-Trailer: y\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     let reading = tokio::io::AsyncReadExt::read_to_string(&mut guest, &mut answer);
@@ -217,9 +215,9 @@ async fn a_request_that_goes_on_ends_when_the_policy_denies_it() {
     let mut client = rig.client().await;
     let sent = client.send_request(request("GET", "/a").body(full("")).unwrap());
     let mut sent = std::pin::pin!(sent);
-    while rig.connects() == 0 {
-        let early = timeout(std::time::Duration::from_millis(1), sent.as_mut()).await;
-        assert!(early.is_err(), "{early:?}");
+    tokio::select! {
+        early = sent.as_mut() => panic!("{early:?}"),
+        () = rig.connected() => {}
     }
     rig.set(r#"{"rules":[{"allow":"a.test","paths":["/b"]}]}"#);
     let response = timeout(SOON, sent).await.expect("it ends").unwrap();

@@ -207,6 +207,16 @@ impl Rig {
         self.connects.load(Ordering::SeqCst)
     }
 
+    /// Waits until the upstream has been connected to.
+    pub(super) async fn connected(&self) {
+        let connected = async {
+            while self.connects() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, connected).await.expect("the upstream is connected to");
+    }
+
     /// The next record after so many.
     pub(super) async fn flow(&self, after: u64) -> FlowEvent {
         let mut reader = self.flows.follow(after);

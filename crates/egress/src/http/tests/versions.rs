@@ -138,9 +138,7 @@ async fn a_cancelled_request_is_written_down_and_cancelled_upstream() {
     let mut client = rig.client_http2().await;
     let sent = Request::get("https://a.test/slow").body(full("")).unwrap();
     let sent = tokio::spawn(client.send_request(sent));
-    while rig.connects() == 0 {
-        tokio::task::yield_now().await;
-    }
+    rig.connected().await;
     sent.abort();
     match rig.flow(0).await {
         FlowEvent::Request { status, error, .. } => {
