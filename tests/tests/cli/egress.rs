@@ -165,7 +165,7 @@ impl World {
 
     /// Makes a sandbox that may reach what the arguments say; its id.
     #[track_caller]
-    fn new(&self, arguments: &[&str]) -> String {
+    fn sandbox(&self, arguments: &[&str]) -> String {
         let made = self.run(&[&["sandbox", "new", "--timeout", "5m"], arguments].concat());
         made.assert_code(0).out().trim().to_owned()
     }
@@ -219,7 +219,7 @@ fn learning_proposes_a_diff_that_makes_the_program_work(server: &Server) {
     let policy =
         "{\n  \"rules\": [\n    {\"allow\": \"allowed.test\"}\n  ],\n  \"learn\": true\n}\n";
     std::fs::write(&file, policy).expect("scratch is ours");
-    let id = world.new(&["--egress", "egress.json"]);
+    let id = world.sandbox(&["--egress", "egress.json"]);
     assert_eq!(world.exec(&id), "decoy allowed.test\nno denied\n");
     let diff = world.run(&["egress", "learn", &id]).assert_code(0).stdout.clone();
     let mut patch = Command::new("patch");
@@ -234,7 +234,7 @@ fn learning_proposes_a_diff_that_makes_the_program_work(server: &Server) {
 
 fn the_log_of_a_sandbox_tells_what_it_reached_and_ends_with_it(server: &Server) {
     let world = World::start(server);
-    let id = world.new(&["--allow", "allowed.test"]);
+    let id = world.sandbox(&["--allow", "allowed.test"]);
     let followed = program::start(&mut world.command(&["egress", "log", "-f", &id]), b"");
     assert!(followed.line(PATIENCE).1.starts_with("TIME "), "the head comes at once");
     world.exec(&id);
@@ -254,7 +254,8 @@ fn the_log_of_a_sandbox_tells_what_it_reached_and_ends_with_it(server: &Server) 
     world.run(&["sandbox", "kill", &id]).assert_code(0);
     let ended = followed.wait(PATIENCE);
     assert!(ended.assert_code(0).out().contains("allowed.test/from-allowed"), "{}", ended.out());
-    assert_eq!(world.run(&["egress", "log", &id]).assert_code(0).out(), ended.out());
+    let after = world.run(&["egress", "log", &id]).assert_code(0).out();
+    assert_eq!(after, log, "the log is there after the sandbox");
 }
 
 fn a_secret_is_added_on_its_way_out_and_its_name_is_in_the_log(server: &Server) {
