@@ -16,7 +16,7 @@ mod secret;
 mod tunnel;
 
 pub use egress::{Egress, FlowLine, FlowNotice, Proposal, Proxy};
-pub use env::{EnvSecret, EnvValue};
+pub use env::{EnvSecret, EnvValue, TOKEN_TTL_SECS_MAX};
 pub use execution::{
     CollectedFile, EndedBy, ExecutionAnswer, ExecutionEvent, ExecutionRequest, Output, SourceFile,
     StreamName, Timings,

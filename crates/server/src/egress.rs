@@ -6,7 +6,7 @@ mod layers;
 mod replace;
 mod stored_secrets;
 
-pub(crate) use env::{EnvError, EnvOrder, TTL_SECS_MAX};
+pub(crate) use env::{EnvError, EnvOrder};
 pub(crate) use layers::{Asked, EgressError, Granted, Wish, check_ways, grant, template_bound};
 pub(crate) use replace::{Change, replace};
 pub use stored_secrets::StoredSecrets;

@@ -2,14 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use courier_protocol::v1::{EnvSecret, EnvValue};
+use courier_protocol::v1::{EnvSecret, EnvValue, TOKEN_TTL_SECS_MAX};
 use courier_types::egress::{Policy, PresetName, Rule, SecretName};
 use serde::Serialize;
 
 use super::policy_text::{PolicyFile, STDIN, UNNAMED};
-
-/// Longest life of a token that stands for a secret, in seconds (the API's limit).
-const TTL_SECS_MAX: u64 = 24 * 60 * 60;
 
 /// What a sandbox may reach.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -116,7 +113,7 @@ pub(crate) fn secret_env(
     secrets: &[(String, SecretName)],
     lifetime: std::time::Duration,
 ) -> impl Iterator<Item = (String, EnvValue)> {
-    let ttl_seconds = Some(lifetime.as_secs().clamp(1, TTL_SECS_MAX));
+    let ttl_seconds = Some(lifetime.as_secs().clamp(1, TOKEN_TTL_SECS_MAX));
     secrets.iter().map(move |(variable, secret)| {
         let value = EnvSecret { secret: secret.clone(), ttl_seconds };
         (variable.clone(), EnvValue::Secret(value))

@@ -6,6 +6,9 @@ use courier_types::egress::SecretName;
 use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize};
 
+/// How long a token may live at most, in seconds: a day, so that one that leaked is soon worth nothing.
+pub const TOKEN_TTL_SECS_MAX: u64 = 86_400;
+
 /// A value of an environment variable: a text, or `{"secret": NAME, "ttl_seconds": N}`, which
 /// becomes a short-lived token for that secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use courier_protocol::e2b::{ErrorBody, NetworkConfig, NewSandbox, Sandbox};
-use courier_protocol::v1::{EnvSecret, EnvValue};
+use courier_protocol::v1::{EnvSecret, EnvValue, TOKEN_TTL_SECS_MAX};
 use courier_types::egress::NameError;
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
@@ -15,7 +15,7 @@ use super::network::{PublicTraffic, Wanted};
 use super::{TIMEOUT_SECS, TIMEOUT_SECS_V1, answers};
 use crate::app::App;
 use crate::auth::Caller;
-use crate::egress::{EgressError, TTL_SECS_MAX, check_ways};
+use crate::egress::{EgressError, check_ways};
 use crate::http::{ApiError, JsonBody};
 use crate::random;
 use crate::sandboxes::{
@@ -134,7 +134,7 @@ fn env_value((variable, text): (String, String)) -> Result<(String, EnvValue), A
     let secret = name
         .parse()
         .map_err(|error: NameError| ApiError::bad_request(format!("envVars: {error}")))?;
-    Ok((variable, EnvValue::Secret(EnvSecret { secret, ttl_seconds: Some(TTL_SECS_MAX) })))
+    Ok((variable, EnvValue::Secret(EnvSecret { secret, ttl_seconds: Some(TOKEN_TTL_SECS_MAX) })))
 }
 
 /// A span from the wire's seconds; zero and less is refused as zero is.

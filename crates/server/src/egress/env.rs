@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use courier_protocol::v1::{EnvSecret, EnvValue};
+use courier_protocol::v1::{EnvSecret, EnvValue, TOKEN_TTL_SECS_MAX};
 use courier_store::{NewGuestToken, SecretKey, StoreError};
 use courier_types::ProjectId;
 use courier_types::egress::SecretName;
@@ -16,9 +16,6 @@ use crate::{clock, random};
 /// How long a token lives when nobody says.
 const TTL_SECS: u64 = 3_600;
 
-/// How long a token may live at most: a day, so that one that leaked is soon worth nothing.
-pub(crate) const TTL_SECS_MAX: u64 = 86_400;
-
 /// Most tokens of one sandbox: each is looked up and written when it is made.
 const TOKENS_MAX: usize = 64;
 
@@ -27,7 +24,7 @@ const TOKENS_MAX: usize = 64;
 pub(crate) enum EnvError {
     #[error("environment variable {variable:?}: there is no secret {name}")]
     NoSecret { variable: String, name: SecretName },
-    #[error("environment variable {variable:?}: ttl_seconds must be 1 to {TTL_SECS_MAX}")]
+    #[error("environment variable {variable:?}: ttl_seconds must be 1 to {TOKEN_TTL_SECS_MAX}")]
     Ttl { variable: String },
     #[error("the environment has more than {TOKENS_MAX} tokens")]
     TooMany,
@@ -82,7 +79,7 @@ impl EnvOrder {
     ) -> Result<String, EnvError> {
         let variable = || variable.chars().take(64).collect();
         let ttl = asked.ttl_seconds.unwrap_or(TTL_SECS);
-        if ttl == 0 || ttl > TTL_SECS_MAX {
+        if ttl == 0 || ttl > TOKEN_TTL_SECS_MAX {
             return Err(EnvError::Ttl { variable: variable() });
         }
         if self.tokens.len() >= TOKENS_MAX {
