@@ -31,10 +31,13 @@ mod tests;
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+pub(crate) use courier_types::link::{
+    LINK_GUEST as GUEST, LINK_HOST as HOST, LINK_MTU, LINK_PREFIX as PREFIX,
+};
 use futures_util::future::BoxFuture;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -44,15 +47,6 @@ pub(crate) use self::packet::RefusedPacket;
 pub(crate) use self::stream::GuestStream;
 use self::table::Table;
 use self::task::Stack;
-
-/// The longest IP packet on a link in bytes, in both directions; what the drivers promise.
-pub(crate) const LINK_MTU: usize = 65_520;
-/// The guest's address on its link, the only one that its packets may come from.
-pub(crate) const GUEST: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 2);
-/// The host's address on every link: gateway and resolver.
-pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 1);
-/// The length of the network prefix of both.
-pub(crate) const PREFIX: u8 = 29;
 
 /// What the stack asks of the rest of the crate.
 pub(crate) trait Services: Send + Sync + 'static {

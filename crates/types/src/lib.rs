@@ -8,6 +8,7 @@ mod end;
 mod id;
 mod isolation;
 mod limits;
+pub mod link;
 mod sandbox;
 mod secret;
 mod time;
