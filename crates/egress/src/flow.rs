@@ -71,6 +71,21 @@ impl FlowLog {
         FlowPage { flows, missed }
     }
 
+    /// Forgets the oldest records, so that the newest `bytes` of text are left: for a log that is
+    /// only kept.
+    pub fn keep_newest(&self, bytes: usize) {
+        let mut records = self.records();
+        let mut left = bytes;
+        let kept = records.iter().rev().take_while(|flow| {
+            let fits = left.checked_sub(weight(&flow.event));
+            left = fits.unwrap_or_default();
+            fits.is_some()
+        });
+        let surplus = records.len().saturating_sub(kept.count());
+        records.drain(..surplus);
+        records.shrink_to_fit();
+    }
+
     /// Reads on from after number `after`, waiting for what is yet to come.
     #[must_use]
     pub fn follow(&self, after: u64) -> FlowReader {
@@ -92,6 +107,21 @@ fn bounded(mut event: FlowEvent) -> FlowEvent {
         FlowEvent::Dns { .. } | FlowEvent::Policy { .. } => {}
     }
     event
+}
+
+/// About how many bytes of memory a record takes.
+fn weight(event: &FlowEvent) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let texts = match event {
+        FlowEvent::Refused { method, path, refusal, .. } => {
+            text(method) + text(path) + refusal.why.len() + refusal.fence.len()
+        }
+        FlowEvent::Request { method, path, error, .. } => method.len() + path.len() + text(error),
+        FlowEvent::Connection { error, .. } => text(error),
+        FlowEvent::Dns { .. } | FlowEvent::Policy { .. } => 0,
+    };
+    // A name of a host beside the record itself.
+    size_of::<Flow>() + texts + 256
 }
 
 fn cut(text: &mut String) {
@@ -207,6 +237,20 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn of_a_log_that_is_only_kept_the_newest_records_are_left() {
+        let log = FlowLog::default();
+        for n in 0..1_000 {
+            log.write(refused(&n.to_string()));
+        }
+        let all = log.page(0, 1_000).flows;
+        log.keep_newest(64 * 1024);
+        let kept = log.page(0, 1_000);
+        assert!(kept.flows.len() < 500 && !kept.flows.is_empty(), "{}", kept.flows.len());
+        assert_eq!(all.last(), kept.flows.last());
+        assert_eq!(kept.missed, 1_000 - kept.flows.len() as u64);
     }
 
     #[tokio::test]

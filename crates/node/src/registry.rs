@@ -20,6 +20,9 @@ const ENDED_LIMIT: usize = 16_384;
 /// somebody asks.
 const ENDED_FLOWS_LIMIT: usize = 64;
 
+/// How much of each is kept, in bytes of memory: a thousand records and more, 32 MiB for all.
+const ENDED_FLOWS_BYTES: usize = 512 * 1024;
+
 /// What the tasks of one node share.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -107,6 +110,7 @@ impl Registry {
     pub(crate) fn ended(&self, id: &SandboxId) {
         let mut table = self.table();
         if let Some(handle) = table.handles.remove(id) {
+            handle.flows.keep_newest(ENDED_FLOWS_BYTES);
             table.ended_flows.push_back((id.clone(), handle.flows.clone()));
         }
         if table.ended_flows.len() > ENDED_FLOWS_LIMIT {
