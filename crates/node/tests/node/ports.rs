@@ -246,8 +246,7 @@ async fn an_upgraded_connection_carries_bytes_both_ways_until_either_side_ends()
     for line in ["connection: upgrade\r\n", "upgrade: websocket\r\n", "sec-websocket-key: k\r\n"] {
         assert!(asked.contains(line), "{asked}");
     }
-    let switching =
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nthe server";
+    let switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nthe server";
     server.write_all(switching.as_bytes()).await.unwrap();
     let head = read_until(&mut client, "the server").await.to_ascii_lowercase();
     assert!(head.contains(" 101 ") && head.contains("upgrade: websocket"), "{head}");
