@@ -240,16 +240,11 @@ impl Task {
                 order = self.orders.recv() => {
                     return order.map_or(Stopped::Abandoned, Stopped::Ordered);
                 }
-                heard = kernel.next() => match heard {
-                    Heard::Message(message) if message.parent.as_deref() != Some(&cell.id) => {}
-                    Heard::Message(message) => match cell.take(message.said, output) {
-                        Step::Done => return Stopped::Idle,
-                        Step::Unwanted => cell.unwanted(kernel),
-                        Step::On => {}
-                    },
-                    Heard::Death => return Stopped::Ended(End::Restarted),
-                    Heard::Silence => return Stopped::Ended(End::Disconnected),
-                },
+                heard = kernel.next() => {
+                    if let Some(stopped) = cell.hear(heard, kernel, output) {
+                        return stopped;
+                    }
+                }
                 () = output.closed(), if cell.wants_client() => cell.unwanted(kernel),
                 () = until(cell.again) => {
                     if cell.interrupts >= MOST_INTERRUPTS {
@@ -304,6 +299,23 @@ enum Step {
 }
 
 impl Cell {
+    /// Takes what a kernel said; tells why the cell has stopped where it has.
+    fn hear(&mut self, heard: Heard, kernel: &mut Kernel, output: &mut Output) -> Option<Stopped> {
+        match heard {
+            Heard::Message(message) if message.parent.as_deref() != Some(&self.id) => None,
+            Heard::Message(message) => match self.take(message.said, output) {
+                Step::Done => Some(Stopped::Idle),
+                Step::Unwanted => {
+                    self.unwanted(kernel);
+                    None
+                }
+                Step::On => None,
+            },
+            Heard::Death => Some(Stopped::Ended(End::Restarted)),
+            Heard::Silence => Some(Stopped::Ended(End::Disconnected)),
+        }
+    }
+
     /// Setting variables is quick and must be whole, so it is never interrupted because its client
     /// went away; only when it takes too long, for users' code can be in its way.
     fn new(id: String, silent: Silent) -> Self {
