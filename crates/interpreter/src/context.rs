@@ -228,10 +228,7 @@ impl Task {
         let Some(kernel) = &mut self.kernel else { return Stopped::Ended(End::NoKernel) };
         let id = match kernel.execute(code, silent).await {
             Ok(id) => id,
-            Err(error) => {
-                tracing::warn!("a kernel takes no code: {error}");
-                return Stopped::Ended(End::Disconnected);
-            }
+            Err(error) => return refused(&error),
         };
         let mut cell = Cell::new(id, silent);
         loop {
@@ -256,6 +253,12 @@ impl Task {
             }
         }
     }
+}
+
+/// A kernel that takes no code is as good as gone.
+fn refused(error: &dyn std::fmt::Display) -> Stopped {
+    tracing::warn!("a kernel takes no code: {error}");
+    Stopped::Ended(End::Disconnected)
 }
 
 /// Whether somebody may still want something from a context.
