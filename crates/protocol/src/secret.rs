@@ -78,7 +78,8 @@ impl<'de> Deserialize<'de> for GivenSecret {
             }
         }
 
-        deserializer.deserialize_string(Text)
+        // Whatever it is: asked for a string, serde_json would show the number it found instead.
+        deserializer.deserialize_any(Text)
     }
 }
 

@@ -129,13 +129,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_body_that_an_sdk_sends_is_read_and_its_unknown_fields_are_ignored() {
-        let body = r#"{"allowOut":["api.example.com"],"denyOut":["0.0.0.0/0"],"leaked":1,
+    fn the_body_that_an_sdk_sends_is_read_and_unknown_fields_are_refused() {
+        let body = r#"{"allowOut":["api.example.com"],"denyOut":["0.0.0.0/0"],
             "rules":{"api.example.com":[{"transform":{"headers":{"X-Key":"${e2b.secrets.k}"}}}]},
             "egressProxy":{"address":"proxy.test:1080","password":"canary","tls":{"enabled":true}}}"#;
         let config: NetworkConfig = serde_json::from_str(body).unwrap();
         assert_eq!(config.allow_out.as_deref().unwrap(), ["api.example.com"]);
         assert!(!format!("{config:?}").contains("canary"));
+        assert!(serde_json::from_str::<NetworkConfig>(r#"{"deny_out":["0.0.0.0/0"]}"#).is_err());
         let empty: NetworkUpdate = serde_json::from_str("{}").unwrap();
         assert_eq!(empty, NetworkUpdate::default());
     }
