@@ -1,16 +1,16 @@
-//! How fast packets are read that lead nowhere, or ask for a decision: a guest that floods its link
+//! How fast packets are read that belong to no open connection: a guest that floods its link
 //! with them is read more slowly, at the cost of its own traffic and of nobody else's processor.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many refused packets and new connections are read in a [`WINDOW`] before reading rests. A
+/// How many packets that belong to no open connection are read in a [`WINDOW`] before reading rests. A
 /// packet costs the host some 5 µs, so a flood costs 2 to 3 % of a core; 500 connections at once fit
 /// into one window.
-const PACKETS: u32 = 500;
+pub(super) const PACKETS: u32 = 500;
 /// The span that is counted.
-const WINDOW: Duration = Duration::from_millis(100);
+pub(super) const WINDOW: Duration = Duration::from_millis(100);
 
 /// Counts.
 #[derive(Debug)]

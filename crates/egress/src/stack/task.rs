@@ -92,7 +92,7 @@ impl Stack {
     fn take(&mut self, packet: &[u8]) {
         match parse(packet) {
             Incoming::Segment(ends) => match self.table.owner(&ends) {
-                Owner::Connection(connection) => connection.receive(packet),
+                Owner::Connection(connection) => return connection.receive(packet),
                 Owner::Nobody => self.reply(Reply::Reset, packet),
                 Owner::Opening => {}
             },
@@ -104,11 +104,12 @@ impl Stack {
             }
             Incoming::Nothing => {}
         }
+        // It belonged to no open connection: it wanted a decision, or led nowhere.
+        self.rest = self.pace.count(Instant::now());
     }
 
     /// Answers a packet that belongs to nothing. An answer that finds no room is lost.
-    fn reply(&mut self, reply: Reply, packet: &[u8]) {
-        self.rest = self.pace.count(Instant::now());
+    fn reply(&self, reply: Reply, packet: &[u8]) {
         if let Some(reply) = reply.to(packet) {
             self.link.send(&reply);
         }
@@ -132,7 +133,6 @@ impl Stack {
     }
 
     fn open(&mut self, ends: Ends, syn: &[u8]) {
-        self.rest = self.pace.count(Instant::now());
         while self.tasks.try_join_next().is_some() {}
         let refusal = match self.table.claim(ends) {
             Claimed::Again => {

@@ -6,6 +6,7 @@ use courier_types::egress::Transport;
 use rustix::net::SendFlags;
 use smoltcp::wire::TcpControl;
 
+use super::super::pace::{PACKETS, WINDOW};
 use super::super::packet::PacketRefusal;
 use super::super::table::{CONNECTIONS_MAX, OPENING_MAX};
 use super::super::task::DNS_IN_FLIGHT;
@@ -142,4 +143,18 @@ async fn a_flood_leaves_others_their_turn() {
     };
     tokio::time::timeout(PATIENCE, all).await.expect("all is taken in the end");
     assert!(turns > 4, "this task had {turns} turns meanwhile");
+}
+
+#[tokio::test]
+async fn packets_that_lead_nowhere_are_read_slowly_when_there_are_many() {
+    let (_handle, _script, fd) = start();
+    let wire = Wire::new(fd);
+    let begun = std::time::Instant::now();
+    for _ in 0..4 * PACKETS {
+        assert!(wire.send(&udp(there(9), b"x")).await);
+        // Each is answered by ICMP, so that none was dropped on the way.
+        assert!(wire.next().await.is_some());
+    }
+    // Four windows' worth: three rests at least, of which the first may have begun before the test.
+    assert!(begun.elapsed() >= 2 * WINDOW, "{:?}", begun.elapsed());
 }
