@@ -24,7 +24,7 @@ const DESTINATIONS_MAX: usize = 512;
 
 /// Most ports, methods or paths of one rule: as many as a rule has room for. Of ports and methods
 /// the others are left out; with more paths than that, all are allowed.
-const LIST_MAX: usize = 64;
+const LIST_MAX: usize = Rule::LIST_MAX;
 
 /// What a name ends with that is a private tunnel's.
 const TUNNELS: [&str; 2] = ["tunnel", "internal"];

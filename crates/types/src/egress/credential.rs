@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::object::Object;
-use super::{HostPattern, Method, NameError, PathPattern, PortRange, SecretName};
+use super::{HostPattern, Method, NameError, PathPattern, PortRange, Rule, SecretName};
 
 /// Longest header name in characters (the E2B API's limit).
 const HEADER_NAME_MAX: usize = 64;
@@ -280,6 +280,10 @@ impl TryFrom<Object<CredentialBody>> for Credential {
             }
         };
         let CredentialBody { host, ports, methods, paths, .. } = body;
+        if ports.len().max(methods.len()).max(paths.len()) > Rule::LIST_MAX {
+            let why = "a credential has at most 64 ports, methods or paths";
+            return Err(CredentialError::Shape { why });
+        }
         Ok(Self { host, ports, methods, paths, injection })
     }
 }
@@ -356,6 +360,16 @@ mod tests {
             );
             assert!(parse(&text).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_list_has_an_end() {
+        let text = |count: usize| {
+            let ports = vec!["8080"; count].join(",");
+            format!(r#"{{"host":"a.test","secret":"a","ports":[{ports}],"as":{{"bearer":{{}}}}}}"#)
+        };
+        assert!(parse(&text(Rule::LIST_MAX)).is_ok());
+        assert!(parse(&text(Rule::LIST_MAX + 1)).is_err());
     }
 
     #[test]

@@ -6,9 +6,6 @@ use super::error::PolicyError;
 use super::{Destination, Method, PathPattern, PortRange};
 use crate::egress::object::Object;
 
-/// Most ports, protocols, methods or paths of one rule.
-const LIST_MAX: usize = 64;
-
 /// What a rule does with what it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -68,6 +65,9 @@ struct RuleBody {
 }
 
 impl Rule {
+    /// Most ports, protocols, methods or paths of one rule, or of one credential.
+    pub const LIST_MAX: usize = 64;
+
     /// A rule about a destination, with nothing more said.
     #[must_use]
     pub const fn new(action: Action, to: Destination) -> Self {
@@ -104,8 +104,8 @@ impl TryFrom<Object<RuleBody>> for Rule {
             ("methods in one rule", methods.len()),
             ("paths in one rule", paths.len()),
         ] {
-            if len > LIST_MAX {
-                return Err(PolicyError::TooMany { what, max: LIST_MAX });
+            if len > Rule::LIST_MAX {
+                return Err(PolicyError::TooMany { what, max: Rule::LIST_MAX });
             }
         }
         let rule = Self { action, to, ports, protocols, methods, paths };
