@@ -75,6 +75,19 @@ impl HostSide {
         let descriptors = Descriptors::of_process();
         Self { resolver, reach, trust, descriptors, ca_seed: Zeroizing::new(ca_seed) }
     }
+
+    /// Whether a network could be made of that spec, or be given it.
+    ///
+    /// # Errors
+    /// What [`Network::start`] and [`Network::set`] would say of it.
+    pub fn check(&self, spec: &NetworkSpec) -> Result<(), NetworkError> {
+        Parts::new(spec, self, &self.direct()).map(drop)
+    }
+
+    /// Connections without a proxy, with the limits of one sandbox.
+    fn direct(&self) -> Dialer {
+        Dialer::new(self.reach.clone(), self.descriptors.clone())
+    }
 }
 
 impl fmt::Debug for HostSide {
@@ -148,7 +161,7 @@ impl Network {
     /// The spec or the link cannot be used. The link is closed then.
     pub fn start(link: OwnedFd, setup: Setup) -> Result<Self, NetworkError> {
         let Setup { sandbox, spec, source, tunnels, host, flows } = setup;
-        let direct = Dialer::new(host.reach.clone(), host.descriptors.clone());
+        let direct = host.direct();
         let Parts { policy, dialer, resolver } = Parts::new(&spec, &host, &direct)?;
         let tasks = Tasks::new();
         let open = OpenConnections::new(policy, tasks.clone());

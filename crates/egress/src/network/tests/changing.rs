@@ -57,9 +57,12 @@ async fn a_spec_that_is_refused_changes_nothing() {
     let mut good = rig.tls("good.test", 443, "good.test", public_ca().pem()).await.unwrap();
     let mut refused = spec(r#"{"presets":["pypi"]}"#, &rig.outside);
     assert!(rig.network.set(&refused).is_err());
+    assert!(rig.network.host.check(&refused).is_err());
     refused = spec("{}", &rig.outside);
+    assert!(rig.network.host.check(&refused).is_ok());
     refused.upstream_proxy.as_mut().unwrap().address = "nowhere".to_owned();
     assert!(rig.network.set(&refused).is_err());
+    assert!(rig.network.host.check(&refused).is_err());
     assert_eq!(exchange(&mut good, b"a").await.unwrap(), b"a");
     assert!(rig.guest.resolve("good.test").await.is_ok());
 }
