@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use courier_protocol::envd::init::DEFAULT_WORKDIR;
 use courier_protocol::envd::process::{ProcessConfig, StartRequest};
 use courier_protocol::node::Body;
+use courier_types::DEFAULT_WORKDIR;
 use courier_types::{EndReason, Usage};
 
 use crate::glob::Pattern;

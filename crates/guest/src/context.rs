@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use courier_protocol::envd::connect::{Code, ConnectError};
-use courier_protocol::envd::init::{DEFAULT_USER, DEFAULT_WORKDIR, Init};
+use courier_protocol::envd::init::Init;
+use courier_types::{DEFAULT_USER, DEFAULT_WORKDIR};
 
 use crate::filesystem::Watches;
 use crate::metrics::{Meter, Metrics};

@@ -4,12 +4,13 @@ mod body;
 mod meter;
 mod port;
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use courier_channel::host::Channel;
-use courier_protocol::envd::init::{DEFAULT_USER, DEFAULT_WORKDIR, INIT_PATH, Init, READY_PATH};
+use courier_protocol::envd::init::{INIT_PATH, Init, READY_PATH};
 use courier_protocol::node::Body;
 use courier_types::SandboxSpec;
 use http::{Method, Request, Response, StatusCode, Uri, header, uri};
@@ -61,6 +62,13 @@ const PING_DEADLINE: Duration = Duration::from_secs(60);
 /// The name that requests carry; the guest daemon does not look at it.
 const AUTHORITY: &str = "guest";
 
+/// The environment of every command: what the sandbox's creator said wins over what the build says.
+fn environment(spec: &SandboxSpec) -> BTreeMap<String, String> {
+    let mut env = spec.config.env.clone();
+    env.extend(spec.env.clone());
+    env
+}
+
 /// A connection to a guest daemon that has answered once.
 #[derive(Debug)]
 pub(crate) struct Guest {
@@ -89,9 +97,9 @@ impl Guest {
         let greeting = async {
             let guest = Self::open(channel, config.answer_deadline).await?;
             let init = Init {
-                env_vars: spec.env.clone(),
-                default_user: DEFAULT_USER.to_owned(),
-                default_workdir: DEFAULT_WORKDIR.to_owned(),
+                env_vars: environment(spec),
+                default_user: spec.config.user.clone(),
+                default_workdir: spec.config.workdir.clone(),
                 sandbox_id: spec.id.clone(),
                 template_id: spec.template.clone(),
                 timestamp: (config.clock)(),

@@ -6,6 +6,7 @@
 //! Cancellation: dropping a returned future does not undo what it began; the node finishes or undoes
 //! it, and reports.
 
+mod build;
 mod tunnel;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+pub use build::{
+    BuildError, BuildLog, BuildLogLevel, BuildOrder, BuildSource, BuildStage, BuildWatcher,
+    Builder, Built, RegistryLogin, SharedBuilder, Step, StepKind,
+};
 use bytes::Bytes;
 use courier_types::egress::{
     Credential, ExplainRequest, Explanation, FlowPage, NetworkSpec, PresetName, Rule, SecretName,

@@ -116,6 +116,10 @@ id! {
     SecretId, "secret", prefix "sec_", random 20
 }
 id! {
+    /// A volume.
+    VolumeId, "volume", prefix "v", random 20
+}
+id! {
     /// An API key's public handle; never the key.
     ApiKeyId, "API key", prefix "k", random 12
 }

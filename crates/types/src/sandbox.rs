@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::egress::NetworkSpec;
-use crate::{AccessToken, EndReason, Limits, SandboxId, Timestamp};
+use crate::{AccessToken, BuildConfig, EndReason, Limits, SandboxId, Timestamp, VolumeMount};
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -106,6 +106,12 @@ pub struct SandboxSpec {
     /// Files that are there before anything of the user's runs.
     #[serde(default)]
     pub files: Vec<GuestFile>,
+    /// What the build says about its sandboxes.
+    #[serde(default)]
+    pub config: BuildConfig,
+    /// Volumes that are mounted before anything of the user's runs. No two paths overlap.
+    #[serde(default)]
+    pub volumes: Vec<VolumeMount>,
 }
 
 impl fmt::Debug for SandboxSpec {

@@ -9,7 +9,8 @@ use courier_protocol::node::{Report as NodeReport, SharedNode};
 use courier_protocol::v1::{NewSandbox, Sandbox, UsageBody};
 use courier_types::egress::{NetworkSpec, Policy, SecretName};
 use courier_types::{
-    DurationMs, EndReason, Limits, ObservedState, SandboxId, SandboxSpec, Timestamp, Usage,
+    BuildConfig, DurationMs, EndReason, Limits, ObservedState, SandboxId, SandboxSpec, Timestamp,
+    Usage,
 };
 use tokio::sync::Notify;
 
@@ -231,6 +232,8 @@ impl Local {
             template: wanted.template.clone(),
             network: NetworkSpec { egress: self.granted.layers.clone(), ..NetworkSpec::default() },
             files: self.granted.files.clone(),
+            config: BuildConfig::default(),
+            volumes: Vec::new(),
         };
         self.node.create(spec).await?;
         let transport = NodeTransport::new(Arc::clone(&self.node), id.clone());

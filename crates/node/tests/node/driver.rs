@@ -233,5 +233,7 @@ pub(crate) fn spec(number: u8, token: Option<&str>) -> SandboxSpec {
         template: BUILD.to_owned(),
         network: courier_types::egress::NetworkSpec::default(),
         files: Vec::new(),
+        config: courier_types::BuildConfig::default(),
+        volumes: Vec::new(),
     }
 }

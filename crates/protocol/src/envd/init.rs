@@ -13,12 +13,6 @@ pub const READY_PATH: &str = "/ready";
 /// Path of [`Init`]; for the node only.
 pub const INIT_PATH: &str = "/init";
 
-/// The user of commands and files that name none.
-pub const DEFAULT_USER: &str = "user";
-
-/// The working directory of commands that name none.
-pub const DEFAULT_WORKDIR: &str = "/home/user";
-
 /// Body of `POST /init`, as JSON; answered with 204. It holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

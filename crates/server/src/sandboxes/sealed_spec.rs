@@ -7,7 +7,7 @@ use std::fmt;
 use courier_protocol::e2b::NetworkConfig;
 use courier_store::{Sealed, StoreError, StoredSpec};
 use courier_types::egress::{NetworkSpec, SecretName};
-use courier_types::{GuestFile, ProjectId, SandboxId, SandboxSpec};
+use courier_types::{BuildConfig, GuestFile, ProjectId, SandboxId, SandboxSpec, VolumeMount};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -37,6 +37,12 @@ pub(crate) struct SealedSpec {
     pub(crate) network: NetworkSpec,
     /// Files that are there before anything of the user's runs.
     pub(crate) files: Vec<GuestFile>,
+    /// What its build says about its sandboxes.
+    #[serde(default)]
+    pub(crate) config: BuildConfig,
+    /// Its volumes.
+    #[serde(default)]
+    pub(crate) volumes: Vec<VolumeMount>,
     /// How its network was asked for on E2B's wire, where it was.
     pub(crate) asked: AskedNetwork,
 }
@@ -95,6 +101,8 @@ impl SealedSpec {
             template: stored.template.clone(),
             network: self.network,
             files: self.files,
+            config: self.config,
+            volumes: self.volumes,
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) fn spec(number: u8, lives: Duration) -> SandboxSpec {
         template: "base".to_owned(),
         network: courier_types::egress::NetworkSpec::default(),
         files: Vec::new(),
+        config: courier_types::BuildConfig::default(),
+        volumes: Vec::new(),
     }
 }
 
