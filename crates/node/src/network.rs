@@ -48,6 +48,11 @@ impl NetworkConfig {
         let host = Arc::clone(&self.host);
         Network::start(link, Setup { sandbox, spec, source, tunnels, host, flows })
     }
+
+    /// Whether a network could be given that spec.
+    pub(crate) fn check(&self, spec: &NetworkSpec) -> Result<(), NetworkError> {
+        self.host.check(spec)
+    }
 }
 
 /// The server's word, as the proxies ask for it.

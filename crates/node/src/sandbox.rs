@@ -149,7 +149,8 @@ impl Task {
                     }
                     Some(Command::SetNetwork(spec, answer)) => {
                         // Whoever asked may be gone; the replacement stands.
-                        let _gone = answer.send(self.network.replace(*spec));
+                        let replaced = self.network.replace(&self.context.config.network, *spec);
+                        let _gone = answer.send(replaced);
                         None
                     }
                     // The node is going away and leaves the machine as it is.

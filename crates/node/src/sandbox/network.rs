@@ -1,15 +1,15 @@
 //! A sandbox's network as its task sees it: up, or closed and about to come back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use courier_driver::DriverError;
-use courier_egress::policy::Compiled;
 use courier_egress::{FlowLog, Network, NetworkError};
 use courier_types::SandboxId;
 use courier_types::egress::NetworkSpec;
 
 use super::Happened;
+use crate::network::NetworkConfig;
 use crate::registry::Context;
 
 /// First pause before a network that broke is brought up again; each further one is twice as long.
@@ -17,6 +17,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A network that breaks so often is not worth more attempts. The last pause is 1.6 s.
 const ATTEMPTS_MAX: u32 = 6;
+
+/// One that stayed up for so long counts as mended: what breaks it then is another matter.
+const MENDED_AFTER: Duration = Duration::from_secs(60);
 
 /// Longest wait for the driver's descriptors.
 const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
@@ -30,8 +33,10 @@ pub(super) struct Watched {
     network: Option<Arc<Network>>,
     /// True when what is in force was replaced while it was not up.
     replaced: bool,
-    /// How often it broke.
+    /// How often it broke in a row.
     breaks: u32,
+    /// Since when it is up.
+    up_since: Option<Instant>,
 }
 
 /// What a network is brought up again with.
@@ -45,7 +50,7 @@ pub(super) struct Again {
 impl Watched {
     /// One that is not up yet.
     pub(super) const fn new(spec: NetworkSpec, flows: FlowLog) -> Self {
-        Self { spec, flows, network: None, replaced: false, breaks: 0 }
+        Self { spec, flows, network: None, replaced: false, breaks: 0, up_since: None }
     }
 
     /// The network, while it is up.
@@ -64,15 +69,20 @@ impl Watched {
             network.set(&self.spec)?;
         }
         self.network = Some(network);
+        self.up_since = Some(Instant::now());
         Ok(())
     }
 
-    /// Replaces what is in force.
-    pub(super) fn replace(&mut self, spec: NetworkSpec) -> Result<(), NetworkError> {
+    /// Replaces what is in force. One that could not be is refused though the network is not up.
+    pub(super) fn replace(
+        &mut self,
+        config: &NetworkConfig,
+        spec: NetworkSpec,
+    ) -> Result<(), NetworkError> {
         match &self.network {
             Some(network) => network.set(&spec)?,
             None => {
-                Compiled::new(&spec.egress)?;
+                config.check(&spec)?;
                 self.replaced = true;
             }
         }
@@ -87,6 +97,9 @@ impl Watched {
 
     /// What to bring it up again with.
     pub(super) fn again(&mut self) -> Again {
+        if self.up_since.take().is_some_and(|since| since.elapsed() >= MENDED_AFTER) {
+            self.breaks = 0;
+        }
         self.breaks = self.breaks.saturating_add(1);
         self.replaced = false;
         Again { spec: self.spec.clone(), flows: self.flows.clone(), breaks: self.breaks }
