@@ -114,18 +114,25 @@ impl Settings {
 fn logins(machine: &Machine) -> Result<Vec<netrc::Entry>, ConfigurationError> {
     let mut files = vec![PathBuf::from(FOLDER).join("auth.conf")];
     let folder = PathBuf::from(FOLDER).join("auth.conf.d");
-    if let Ok(entries) = std::fs::read_dir(machine.place(&folder)) {
-        let mut more: Vec<PathBuf> =
-            entries.flatten().map(|entry| folder.join(entry.file_name())).collect();
-        more.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
-        more.sort();
-        files.extend(more);
-    }
+    files.extend(files_of_logins(machine, &folder)?);
     let mut logins = Vec::new();
     for file in files {
         logins.extend(netrc::entries(&machine.read(&file)?.unwrap_or_default()));
     }
     Ok(logins)
+}
+
+/// The files with logins in apt's folder for them, sorted as apt reads them.
+fn files_of_logins(machine: &Machine, folder: &Path) -> Result<Vec<PathBuf>, ConfigurationError> {
+    let mut files = Vec::new();
+    for name in machine.names(folder)? {
+        let path = folder.join(name);
+        if path.extension().is_some_and(|extension| extension == "conf") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// The suites of a release that a mirror has; the release's own where the mirror does not answer.

@@ -1,6 +1,7 @@
 //! What a node says about its package managers: variables and files, as they are at this moment.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -68,7 +69,7 @@ impl Machine {
         let mut text = String::new();
         let file = match File::open(self.place(path)) {
             Ok(file) => file,
-            Err(error) => return absent(path, error).map_err(failed),
+            Err(error) => return absent(path, error).map(|()| None).map_err(failed),
         };
         // A folder, or a device without an end, is no configuration.
         if !file.metadata().map_err(failed)?.is_file() {
@@ -80,14 +81,27 @@ impl Machine {
         }
         Ok(Some(text))
     }
+
+    /// Names of what is in a folder; none where there is no such folder, or none that we may read.
+    pub(crate) fn names(&self, folder: &Path) -> Result<Vec<OsString>, ConfigurationError> {
+        let failed = |source| ConfigurationError::Read { path: folder.to_owned(), source };
+        match std::fs::read_dir(self.place(folder)) {
+            Ok(entries) => {
+                let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+                names.collect::<Result<_, _>>().map_err(failed)
+            }
+            Err(error) => absent(folder, error).map(|()| Vec::new()).map_err(failed),
+        }
+    }
 }
 
-fn absent(path: &Path, error: io::Error) -> Result<Option<String>, io::Error> {
+/// Tells what is as good as not there from what went wrong.
+fn absent(path: &Path, error: io::Error) -> Result<(), io::Error> {
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(()),
         io::ErrorKind::PermissionDenied => {
             tracing::debug!(path = %path.display(), "left out: the node's user may not read it");
-            Ok(None)
+            Ok(())
         }
         _other => Err(error),
     }
@@ -107,6 +121,16 @@ mod tests {
         let large = vec![b' '; usize::try_from(FILE_MAX).unwrap() + 1];
         std::fs::write(root.path().join("etc/large"), large).unwrap();
         assert!(machine.read(Path::new("/etc/large")).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_has_no_names_and_a_file_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        let machine = Machine::new(root.path().to_owned(), BTreeMap::new());
+        assert!(machine.names(Path::new("/etc/absent.d")).unwrap().is_empty());
+        std::fs::create_dir_all(root.path().join("etc/there.d")).unwrap();
+        std::fs::write(root.path().join("etc/there.d/a.conf"), "").unwrap();
+        assert_eq!(machine.names(Path::new("/etc/there.d")).unwrap(), ["a.conf"]);
     }
 
     #[test]
