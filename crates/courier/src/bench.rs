@@ -7,6 +7,7 @@
 mod egress;
 mod floor;
 mod memory;
+mod ports;
 mod samples;
 mod service;
 
@@ -48,6 +49,8 @@ enum Part {
     Sandboxes,
     /// The way out of sandboxes
     Egress,
+    /// Servers in sandboxes, through the port proxy
+    Ports,
 }
 
 /// Flags of `courier bench`.
@@ -75,6 +78,7 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
     let results = match args.part {
         Part::Sandboxes => sandboxes(args.runs, config).await?,
         Part::Egress => egress::measure(&args, config).await?,
+        Part::Ports => ports::measure(&args, config).await?,
     };
     crate::output::print(&results.text())?;
     if let Some(file) = args.json {

@@ -1,7 +1,7 @@
 //! A server of our own to measure: on a port and a data folder that nobody else uses.
 
 use std::ffi::OsString;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ pub(crate) struct Service {
     child: Child,
     folder: tempfile::TempDir,
     api: Api,
+    address: SocketAddr,
 }
 
 /// A sandbox of that server.
@@ -57,7 +58,7 @@ impl Service {
     /// It does not start.
     pub(crate) async fn start(config: &Config, arguments: &[OsString]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("courier-bench-").tempdir()?;
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         // A bench that is killed takes its server with it.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "TERM", "--"])
@@ -71,7 +72,7 @@ impl Service {
             .arg("--guest-binary")
             .arg(&config.guest_binary)
             .args(["--log", "warn", "serve", "--stay-root", "--listen"])
-            .arg(format!("127.0.0.1:{port}"))
+            .arg(address.to_string())
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -81,7 +82,12 @@ impl Service {
         let (child, api) = tokio::time::timeout(START_DEADLINE, ready(child, folder.path().into()))
             .await
             .context("the server does not start")??;
-        Ok(Self { child, folder, api })
+        Ok(Self { child, folder, api, address })
+    }
+
+    /// Where it listens: its API and the sandboxes' ports.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Makes a sandbox, with a policy of its own where one is given.
