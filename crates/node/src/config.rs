@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
+use courier_protocol::node::BoxError;
 use courier_types::Timestamp;
 
 use crate::admission::Capacity;
@@ -19,12 +21,17 @@ pub fn system_clock() -> Clock {
 }
 
 /// Which builds are on this node.
+#[async_trait]
 pub trait Builds: Send + Sync + 'static {
-    /// The read-only root filesystem image of a build, if it is here.
-    fn image(&self, build: &str) -> Option<PathBuf>;
+    /// The read-only root filesystem image of a build, if it is here. Where only its parts are, it is
+    /// made of them first.
+    ///
+    /// # Errors
+    /// The build is here, and its image cannot be made.
+    async fn image(&self, build: &str) -> Result<Option<PathBuf>, BoxError>;
 
     /// References of all builds that are here, sorted.
-    fn list(&self) -> Vec<String>;
+    async fn list(&self) -> Vec<String>;
 }
 
 /// Builds as files of one directory: `DIR/REFERENCE.EXTENSION`.
@@ -43,23 +50,31 @@ impl BuildDir {
 }
 
 /// A reference becomes a file name: letters, digits, `_`, `-` and inner dots only.
-fn is_reference(build: &str) -> bool {
+pub(crate) fn is_reference(build: &str) -> bool {
     !build.is_empty()
         && build.len() <= 128
         && !build.starts_with('.')
         && build.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-impl Builds for BuildDir {
-    fn image(&self, build: &str) -> Option<PathBuf> {
+impl BuildDir {
+    /// The image of a build, if it is here.
+    fn find(&self, build: &str) -> Option<PathBuf> {
         if !is_reference(build) {
             return None;
         }
         let path = self.dir.join(format!("{build}.{}", self.extension));
         path.is_file().then_some(path)
     }
+}
 
-    fn list(&self) -> Vec<String> {
+#[async_trait]
+impl Builds for BuildDir {
+    async fn image(&self, build: &str) -> Result<Option<PathBuf>, BoxError> {
+        Ok(self.find(build))
+    }
+
+    async fn list(&self) -> Vec<String> {
         let suffix = format!(".{}", self.extension);
         // A directory that cannot be read holds no build that could be started.
         let mut builds: Vec<String> = std::fs::read_dir(&self.dir)
@@ -88,6 +103,8 @@ pub struct NodeConfig {
     pub make_deadline: Duration,
     /// Longest time for a guest daemon to answer after that.
     pub ready_deadline: Duration,
+    /// Longest time for the start and ready commands of a build after that.
+    pub start_deadline: Duration,
     /// Longest wait for the head of a guest's answer, once the request is sent whole.
     pub answer_deadline: Duration,
     /// What its sandboxes' networks are made of.
@@ -108,6 +125,9 @@ impl NodeConfig {
             // A cold create takes 0.2 s; this is for a host under heavy load.
             make_deadline: Duration::from_secs(60),
             ready_deadline: Duration::from_secs(60),
+            // Servers and E2B's SDKs give up on a create after a minute: they shall still be told what
+            // the commands wrote. What takes longer belongs into a step of the build.
+            start_deadline: Duration::from_secs(50),
             // An upload's answer comes after the guest has synced the file.
             answer_deadline: Duration::from_secs(300),
             network,
@@ -123,6 +143,7 @@ impl std::fmt::Debug for NodeConfig {
             .field("making_limit", &self.making_limit)
             .field("make_deadline", &self.make_deadline)
             .field("ready_deadline", &self.ready_deadline)
+            .field("start_deadline", &self.start_deadline)
             .field("answer_deadline", &self.answer_deadline)
             .finish_non_exhaustive()
     }

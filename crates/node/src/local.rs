@@ -19,7 +19,7 @@ use crate::failure::{DriverFailure, GuestError, node_error};
 use crate::guest::{Guest, PortStream};
 use crate::registry::{Context, Entry, Registry};
 use crate::reports::Reports;
-use crate::sandbox::{self, Command, Handle, View, jobs};
+use crate::sandbox::{self, Command, Handle, Making, Purpose, View, jobs};
 
 /// Longest wait for a sandbox to be destroyed, before the caller is told to ask again. The node goes
 /// on destroying.
@@ -75,7 +75,7 @@ impl LocalNode {
     #[must_use]
     pub fn guard(&self, id: &SandboxId) -> Option<Guard> {
         let handle = self.context.registry.get(id)?;
-        if handle.view.borrow().state != State::Running {
+        if handle.view.borrow().state != State::Running || handle.purpose == Purpose::Build {
             return None;
         }
         Some(handle.spec.access_token.clone().map_or(Guard::Open, Guard::Token))
@@ -128,10 +128,38 @@ impl LocalNode {
         })
     }
 
+    /// Makes a sandbox where there is room, and returns when it runs.
+    pub(crate) async fn make(
+        &self,
+        spec: SandboxSpec,
+        making: Making,
+    ) -> Result<Arc<Handle>, NodeError> {
+        let id = spec.id.clone();
+        let host = HostMemory::read().map_err(|error| NodeError::Node(error.into()))?;
+        let entry = self.context.registry.get_or_make(&id, |load| {
+            let memory_mib = spec.limits.memory_mib().into();
+            self.context
+                .config
+                .capacity
+                .admit(load, host, memory_mib)
+                .map_err(|what| NodeError::Full { what })?;
+            Ok(sandbox::spawn(Arc::clone(&self.context), spec, making))
+        });
+        match entry {
+            Entry::Present(handle) => {
+                started(&id, self.settled(&handle).await?)?;
+                Ok(handle)
+            }
+            Entry::Ended => Err(NodeError::NotFound { id }),
+            Entry::Refused(error) => Err(error),
+        }
+    }
+
     /// Waits until a sandbox runs or has ended.
     async fn settled(&self, handle: &Handle) -> Result<View, NodeError> {
         let config = &self.context.config;
-        let patience = config.make_deadline + config.ready_deadline + KILL_DEADLINE;
+        let starting = config.ready_deadline + handle.start_deadline;
+        let patience = config.make_deadline + starting + KILL_DEADLINE;
         let mut view = handle.view.clone();
         let settled = view.wait_for(|view| matches!(view.state, State::Running | State::Ended(_)));
         match tokio::time::timeout(patience, settled).await {
@@ -157,7 +185,8 @@ fn guest_error(id: &SandboxId, error: GuestError) -> NodeError {
         | GuestError::PortClosed
         | GuestError::Late { .. }
         | GuestError::Answer { .. }
-        | GuestError::Network(_) => NodeError::Guest { id, source: error.into() },
+        | GuestError::Network(_)
+        | GuestError::Start(_) => NodeError::Guest { id, source: error.into() },
     }
 }
 
@@ -201,42 +230,31 @@ impl Node for LocalNode {
         Ok(NodeInfo {
             isolation: driver.isolation(),
             technology: driver.technology(),
-            builds: self.context.config.builds.list(),
+            builds: self.context.config.builds.list().await,
         })
     }
 
     async fn create(&self, spec: SandboxSpec) -> Result<(), NodeError> {
-        let id = spec.id.clone();
-        let Some(image) = self.context.config.builds.image(&spec.build) else {
+        let image = self.context.config.builds.image(&spec.build).await.map_err(NodeError::Node)?;
+        let Some(image) = image else {
             return Err(NodeError::UnknownBuild { build: spec.build });
         };
-        let host = HostMemory::read().map_err(|error| NodeError::Node(error.into()))?;
-        let entry = self.context.registry.get_or_make(&id, |load| {
-            let memory_mib = spec.limits.memory_mib().into();
-            self.context
-                .config
-                .capacity
-                .admit(load, host, memory_mib)
-                .map_err(|what| NodeError::Full { what })?;
-            Ok(sandbox::spawn(Arc::clone(&self.context), spec, Origin::Fresh, image))
-        });
-        match entry {
-            Entry::Present(handle) => started(&id, self.settled(&handle).await?),
-            Entry::Ended => Err(NodeError::NotFound { id }),
-            Entry::Refused(error) => Err(error),
-        }
+        let start_deadline = self.context.config.start_deadline;
+        let (origin, purpose) = (Origin::Fresh, Purpose::Use);
+        let making = Making { origin, image, purpose, start_deadline };
+        self.make(spec, making).await.map(drop)
     }
 
     async fn adopt(&self, spec: SandboxSpec) -> Result<(), NodeError> {
         let id = spec.id.clone();
+        let making = Making {
+            origin: Origin::Adopted,
+            image: std::path::PathBuf::new(),
+            purpose: Purpose::Use,
+            start_deadline: Duration::ZERO,
+        };
         let entry = self.context.registry.get_or_make(&id, |_load| {
-            let image = std::path::PathBuf::new();
-            Ok::<_, NodeError>(sandbox::spawn(
-                Arc::clone(&self.context),
-                spec,
-                Origin::Adopted,
-                image,
-            ))
+            Ok::<_, NodeError>(sandbox::spawn(Arc::clone(&self.context), spec, making))
         });
         match entry {
             Entry::Present(handle) => started(&id, self.settled(&handle).await?),
@@ -247,7 +265,13 @@ impl Node for LocalNode {
 
     async fn reap_except(&self, keep: &[SandboxId]) -> Result<Vec<SandboxId>, NodeError> {
         let mut doomed = self.context.driver.list().await.map_err(node_error)?;
-        doomed.retain(|id| !keep.contains(id));
+        let is_builds = |id: &SandboxId| {
+            let handle = self.context.registry.get(id);
+            handle.is_some_and(|handle| handle.purpose == Purpose::Build)
+        };
+        // A build's guard ends its sandbox. One of a build that died with an earlier process has no
+        // handle here.
+        doomed.retain(|id| !keep.contains(id) && !is_builds(id));
         for id in &doomed {
             end(&self.context, id, EndReason::Lost).await?;
         }

@@ -3,6 +3,7 @@
 
 pub(crate) mod jobs;
 mod network;
+mod start;
 
 use std::sync::Arc;
 
@@ -20,11 +21,35 @@ use crate::failure::{DriverFailure, Failure, GuestError};
 use crate::guest::Guest;
 use crate::registry::Context;
 
+pub(crate) use start::StartError;
+
 /// Commands that wait for the task; a sender waits beyond that.
 const COMMANDS_LIMIT: usize = 16;
 
 /// Most bytes of a report's detail.
 const DETAIL_LIMIT_BYTES: usize = 4_096;
+
+/// For whom a sandbox is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A user of the server: it is reported, listed and reached by clients.
+    Use,
+    /// A build of this node, which alone knows of it and ends it.
+    Build,
+}
+
+/// How a sandbox comes to be on this node.
+#[derive(Debug)]
+pub(crate) struct Making {
+    /// Whether it is made or taken over.
+    pub(crate) origin: Origin,
+    /// Its root file system; of no matter for one that is taken over.
+    pub(crate) image: std::path::PathBuf,
+    /// For whom it is.
+    pub(crate) purpose: Purpose,
+    /// Longest time for the start and ready commands of its build.
+    pub(crate) start_deadline: std::time::Duration,
+}
 
 /// What others ask of the task.
 #[derive(Debug)]
@@ -55,6 +80,10 @@ pub(crate) struct View {
 pub(crate) struct Handle {
     /// What was asked for.
     pub(crate) spec: SandboxSpec,
+    /// For whom it is.
+    pub(crate) purpose: Purpose,
+    /// Longest time for the start and ready commands of its build.
+    pub(crate) start_deadline: std::time::Duration,
     /// To the task.
     pub(crate) commands: mpsc::Sender<Command>,
     /// From the task.
@@ -84,6 +113,9 @@ enum Happened {
 struct Task {
     context: Arc<Context>,
     spec: SandboxSpec,
+    origin: Origin,
+    purpose: Purpose,
+    start_deadline: std::time::Duration,
     deadline: Timestamp,
     state: State,
     generation: Generation,
@@ -98,12 +130,8 @@ struct Task {
 }
 
 /// Starts the task of one sandbox.
-pub(crate) fn spawn(
-    context: Arc<Context>,
-    spec: SandboxSpec,
-    origin: Origin,
-    image: std::path::PathBuf,
-) -> Handle {
+pub(crate) fn spawn(context: Arc<Context>, spec: SandboxSpec, making: Making) -> Handle {
+    let Making { origin, image, purpose, start_deadline } = making;
     let (state, first) = State::first(origin);
     let (commands, received) = mpsc::channel(COMMANDS_LIMIT);
     let first_view = View { state, guest: None, network: None, failure: None };
@@ -111,6 +139,9 @@ pub(crate) fn spawn(
     let flows = FlowLog::default();
     let now = (context.config.clock)();
     let mut task = Task {
+        origin,
+        purpose,
+        start_deadline,
         deadline: spec.deadline,
         state,
         // Later than every generation of an earlier server's (unless somebody set the clock back by
@@ -132,7 +163,8 @@ pub(crate) fn spawn(
     let making = jobs::make(Arc::clone(&task.context), spec.clone(), (origin, image), doomed);
     task.jobs.spawn(making);
     tokio::spawn(task.run(received));
-    Handle { spec, commands, view: shown, deadline_order: tokio::sync::Mutex::new(()), flows }
+    let deadline_order = tokio::sync::Mutex::new(());
+    Handle { spec, purpose, start_deadline, commands, view: shown, deadline_order, flows }
 }
 
 impl Task {
@@ -293,7 +325,13 @@ impl Task {
         let config = self.context.config.clone();
         self.jobs.spawn(jobs::watch_gone(machine.gone));
         let ends = (machine.channel, machine.link);
-        self.jobs.spawn(jobs::greet(ends, config, self.spec.clone(), self.network.flows()));
+        let starting = match self.origin {
+            Origin::Fresh => Some(self.start_deadline),
+            // What was started runs already.
+            Origin::Adopted => None,
+        };
+        let greeted = (self.spec.clone(), self.network.flows());
+        self.jobs.spawn(jobs::greet(ends, config, greeted, starting));
         if self.deadline != self.spec.deadline {
             let driver = Arc::clone(&self.context.driver);
             let (id, deadline) = (self.spec.id.clone(), self.deadline);
@@ -341,6 +379,9 @@ impl Task {
     }
 
     fn report(&mut self, state: ObservedState) {
+        if self.purpose == Purpose::Build {
+            return;
+        }
         self.generation = self.generation.next();
         let usage: Option<Usage> = self.ended.as_ref().map(|ended| ended.usage);
         self.context.reports.push(Report {

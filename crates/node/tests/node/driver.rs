@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use courier_driver::{Driver, DriverError, Ended, Machine, MachineSpec};
 use courier_egress::{HostSide, Reach, Resolver, UpstreamTrust};
 use courier_node::{Builds, Capacity, LocalNode, NetworkConfig, NodeConfig, system_clock};
-use courier_protocol::node::{Secrets, SecretsError};
+use courier_protocol::node::{BoxError, Secrets, SecretsError};
 use courier_types::egress::{SecretName, SecretValue};
 use courier_types::{
     AccessToken, EndReason, Isolation, Limits, SandboxId, SandboxSpec, Timestamp, Usage,
@@ -27,12 +27,13 @@ pub(crate) const BUILD: &str = "base";
 /// The one build that there is.
 struct OneBuild;
 
+#[async_trait]
 impl Builds for OneBuild {
-    fn image(&self, build: &str) -> Option<PathBuf> {
-        (build == BUILD).then(|| PathBuf::from("/image"))
+    async fn image(&self, build: &str) -> Result<Option<PathBuf>, BoxError> {
+        Ok((build == BUILD).then(|| PathBuf::from("/image")))
     }
 
-    fn list(&self) -> Vec<String> {
+    async fn list(&self) -> Vec<String> {
         vec![BUILD.to_owned()]
     }
 }
@@ -217,6 +218,7 @@ pub(crate) fn node(driver: Arc<TestDriver>) -> LocalNode {
     let mut config = NodeConfig::new(Arc::new(OneBuild), capacity, network());
     config.make_deadline = Duration::from_secs(5);
     config.ready_deadline = Duration::from_millis(500);
+    config.start_deadline = Duration::from_secs(1);
     config.answer_deadline = Duration::from_millis(300);
     LocalNode::new(driver, config)
 }

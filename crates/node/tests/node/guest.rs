@@ -48,12 +48,14 @@ pub(crate) enum Manner {
     Rubbish,
     /// It refuses to be told who it is.
     Unwilling,
+    /// It answers, and plays commands.
+    Playing,
 }
 
 /// Runs a guest until it is aborted.
 pub(crate) async fn run(socket: OwnedFd, manner: Manner) {
     match manner {
-        Manner::Polite | Manner::Unwilling => serve(socket, manner).await,
+        Manner::Polite | Manner::Unwilling | Manner::Playing => serve(socket, manner).await,
         Manner::Hangup | Manner::NoMachine => drop(socket),
         Manner::Silent => {
             let _held = socket;
@@ -103,6 +105,9 @@ async fn answer(request: Request<Incoming>, manner: Manner) -> Result<Response<B
     Ok(match path.as_str() {
         "/init" if manner == Manner::Unwilling => text(StatusCode::IM_A_TEAPOT, String::new()),
         "/ready" | "/init" | "/health" => text(StatusCode::NO_CONTENT, String::new()),
+        "/process.Process/Start" if manner == Manner::Playing => {
+            crate::commands::start(&crate::commands::read(request.into_body()).await?)
+        }
         "/process.Process/Silent" => std::future::pending().await,
         "/process.Process/Stream" => stream(Tail::Hang),
         "/process.Process/Break" => stream(Tail::Break),

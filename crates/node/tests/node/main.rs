@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test or its helper")]
 
+mod commands;
 mod data_plane;
 mod driver;
 mod front;
@@ -11,3 +12,4 @@ mod hostile;
 mod life;
 mod network;
 mod ports;
+mod start;
