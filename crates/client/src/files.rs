@@ -149,7 +149,10 @@ impl GuestClient {
 }
 
 /// Lets a success through; turns anything else into a refusal.
-async fn accept(what: &'static str, answer: Response<Body>) -> Result<Response<Body>, ClientError> {
+pub(crate) async fn accept(
+    what: &'static str,
+    answer: Response<Body>,
+) -> Result<Response<Body>, ClientError> {
     let status = answer.status();
     if status.is_success() {
         return Ok(answer);

@@ -4,6 +4,7 @@
 //! nothing that a guest says (a path, a name, a count) is used before it is checked.
 
 mod body;
+mod build;
 mod error;
 pub mod execution;
 mod files;

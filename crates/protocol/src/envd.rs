@@ -5,6 +5,7 @@
 //! descriptors) and proto-JSON (serde). A `oneof` is a set of `Option` fields: on the wire the two
 //! are the same.
 
+pub mod build;
 pub mod connect;
 pub mod filesystem;
 pub mod init;

@@ -43,8 +43,22 @@ mod tests {
 
     #[test]
     fn what_is_for_the_node_cannot_be_spelled_by_a_client() {
-        let reserved =
-            ["init", "ready", "freeze", "unfreeze", "upgrade", "collapse", "fsfreeze", "fsthaw"];
+        let reserved = [
+            "init",
+            "ready",
+            "freeze",
+            "unfreeze",
+            "upgrade",
+            "collapse",
+            "fsfreeze",
+            "fsthaw",
+            "provision",
+            "users",
+            "unpack",
+            "layers/mark",
+            "layers/changes",
+            "layers/all",
+        ];
         for name in reserved {
             for path in [
                 format!("/{name}"),
