@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use courier_types::{EndReason, Limits, LimitsRequest, SandboxId, Timestamp};
+use courier_types::{
+    EndReason, Limits, LimitsRequest, SandboxId, Timestamp, VolumeId, VolumeMount,
+};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::{Driver, DriverError, LINK_GUEST, LINK_MTU, Machine, MachineSpec};
@@ -54,6 +56,7 @@ pub async fn run(rig: &dyn Rig) {
     the_link_carries_what_the_guest_sends_and_nothing_else(rig).await;
     a_packet_that_nobody_reads_waits_for_the_next_process(rig).await;
     the_link_ends_with_the_machine(rig).await;
+    a_volume_is_there_until_it_is_deleted_and_not_while_a_machine_has_it(rig).await;
 }
 
 /// Create, list, talk, destroy.
@@ -194,6 +197,42 @@ pub async fn the_link_ends_with_the_machine(rig: &dyn Rig) {
     assert_eq!(packet(&machine.link), b"");
 }
 
+/// Make, use, delete; where the driver has volumes at all.
+pub async fn a_volume_is_there_until_it_is_deleted_and_not_while_a_machine_has_it(rig: &dyn Rig) {
+    let Some(volumes) = rig.driver().volumes() else { return };
+    let id = VolumeId::from_random([b'c'; VolumeId::RANDOM_BYTES]);
+    let path = "/data".parse().expect("a path");
+    let mount = VolumeMount { volume: id.clone(), path, size_mib: 16 };
+    let with_volume = || MachineSpec { volumes: vec![mount.clone()], ..spec(rig, LONG) };
+    unmade_is_unknown(rig, &id, with_volume()).await;
+    volumes.make(&id, 16).await.expect("make a volume");
+    volumes.make(&id, 16).await.expect("make it again");
+    assert_eq!(volumes.list().await.expect("list volumes"), std::slice::from_ref(&id));
+    used_is_kept(rig, &id, [with_volume(), with_volume()]).await;
+    volumes.delete(&id).await.expect("delete the volume");
+    assert_eq!(volumes.list().await.expect("list volumes"), []);
+}
+
+async fn used_is_kept(rig: &dyn Rig, id: &VolumeId, [first, second]: [MachineSpec; 2]) {
+    let Some(volumes) = rig.driver().volumes() else { return };
+    for spec in [&first, &second] {
+        let machine = rig.driver().create(spec).await.expect("create");
+        assert_eq!(echo(&machine.channel, b"up"), b"up");
+    }
+    rig.driver().destroy(&first.id).await.expect("destroy");
+    let used = volumes.delete(id).await.expect_err("it is in use");
+    assert!(matches!(used, DriverError::VolumeInUse { .. }), "{used:?}");
+    rig.driver().destroy(&second.id).await.expect("destroy");
+}
+
+async fn unmade_is_unknown(rig: &dyn Rig, id: &VolumeId, spec: MachineSpec) {
+    let created = rig.driver().create(&spec).await.expect_err("no such volume");
+    assert!(matches!(created, DriverError::NoVolume { .. }), "{created:?}");
+    let Some(volumes) = rig.driver().volumes() else { return };
+    let deleted = volumes.delete(id).await.expect_err("no such volume");
+    assert!(matches!(deleted, DriverError::NoVolume { .. }), "{deleted:?}");
+}
+
 /// A machine with small caps.
 pub async fn create(rig: &dyn Rig, life: Duration) -> Machine {
     rig.driver().create(&spec(rig, life)).await.expect("create")
@@ -208,7 +247,8 @@ pub fn spec(rig: &dyn Rig, life: Duration) -> MachineSpec {
         ..LimitsRequest::default()
     };
     let limits = Limits::try_from(request).expect("valid limits");
-    MachineSpec { id: new_id(), image: rig.image(), limits, deadline: after(life) }
+    let volumes = Vec::new();
+    MachineSpec { id: new_id(), image: rig.image(), limits, deadline: after(life), volumes }
 }
 
 /// Sends a record and receives one.

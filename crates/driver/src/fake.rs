@@ -3,7 +3,7 @@
 //! The guest is whatever the given function does with its end of the channel, usually a task that
 //! serves the guest daemon's protocol.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use courier_types::{EndReason, Isolation, SandboxId, Timestamp, Usage};
+use courier_types::{EndReason, Isolation, SandboxId, Timestamp, Usage, VolumeId};
 use rustix::event::EventfdFlags;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, socketpair};
 use tokio::task::JoinHandle;
 
-use crate::{Driver, DriverError, Ended, Machine, MachineSpec};
+use crate::{Driver, DriverError, Ended, Machine, MachineSpec, Volumes};
 
 /// What a guest does: it gets its end of the channel and must not block.
 type Serve = dyn Fn(OwnedFd) + Send + Sync;
@@ -25,6 +25,8 @@ type Serve = dyn Fn(OwnedFd) + Send + Sync;
 pub struct FakeDriver {
     serve: Arc<Serve>,
     machines: Machines,
+    /// Those that were made, and nothing of what would be in them.
+    volumes: Mutex<BTreeSet<VolumeId>>,
 }
 
 type Machines = Arc<Mutex<BTreeMap<SandboxId, FakeMachine>>>;
@@ -38,6 +40,7 @@ struct FakeMachine {
     guest_link: Option<OwnedFd>,
     ended: Option<EndReason>,
     timer: Option<JoinHandle<()>>,
+    volumes: Vec<VolumeId>,
 }
 
 impl fmt::Debug for FakeDriver {
@@ -49,7 +52,7 @@ impl fmt::Debug for FakeDriver {
 impl FakeDriver {
     /// A driver whose guests are `serve`.
     pub fn new(serve: impl Fn(OwnedFd) + Send + Sync + 'static) -> Self {
-        Self { serve: Arc::new(serve), machines: Machines::default() }
+        Self { serve: Arc::new(serve), machines: Machines::default(), volumes: Mutex::default() }
     }
 
     /// Ends a machine as a crash would. False when there is none that runs.
@@ -97,7 +100,16 @@ impl FakeMachine {
         let gone = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let served = guest.try_clone()?;
         let guest_link = Some(guest_link);
-        let machine = Self { channel, guest, gone, link, guest_link, ended: None, timer: None };
+        let machine = Self {
+            channel,
+            guest,
+            gone,
+            link,
+            guest_link,
+            ended: None,
+            timer: None,
+            volumes: Vec::new(),
+        };
         Ok((machine, served))
     }
 
@@ -154,7 +166,13 @@ impl Driver for FakeDriver {
         if let Some(machine) = machines.get(&spec.id) {
             return machine.fds(&spec.id);
         }
+        let made = lock(&self.volumes);
+        if let Some(mount) = spec.volumes.iter().find(|mount| !made.contains(&mount.volume)) {
+            return Err(DriverError::NoVolume { id: mount.volume.to_string() });
+        }
+        drop(made);
         let (mut machine, guest) = FakeMachine::new().map_err(failed)?;
+        machine.volumes = spec.volumes.iter().map(|mount| mount.volume.clone()).collect();
         self.arm(&spec.id, &mut machine, spec.deadline);
         let fds = machine.fds(&spec.id)?;
         machines.insert(spec.id.clone(), machine);
@@ -192,6 +210,35 @@ impl Driver for FakeDriver {
 
     async fn usage(&self, id: &SandboxId) -> Result<Usage, DriverError> {
         self.machine_of(id, |_| Ok(Usage::default()))
+    }
+
+    fn volumes(&self) -> Option<&dyn Volumes> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Volumes for FakeDriver {
+    async fn make(&self, id: &VolumeId, _size_mib: u32) -> Result<(), DriverError> {
+        lock(&self.volumes).insert(id.clone());
+        Ok(())
+    }
+
+    async fn delete(&self, id: &VolumeId) -> Result<(), DriverError> {
+        let has_it =
+            |machine: &FakeMachine| machine.ended.is_none() && machine.volumes.contains(id);
+        if lock(&self.machines).values().any(has_it) {
+            return Err(DriverError::VolumeInUse { what: format!("a sandbox has volume {id}") });
+        }
+        if lock(&self.volumes).remove(id) {
+            Ok(())
+        } else {
+            Err(DriverError::NoVolume { id: id.to_string() })
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<VolumeId>, DriverError> {
+        Ok(lock(&self.volumes).iter().cloned().collect())
     }
 }
 

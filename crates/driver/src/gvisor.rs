@@ -14,12 +14,12 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use courier_types::{EndReason, Isolation, SandboxId, Timestamp, Usage};
+use courier_types::{EndReason, Isolation, SandboxId, Timestamp, Usage, VolumeId};
 use tokio::sync::Semaphore;
 
-use crate::{Driver, DriverError, Ended, Machine, MachineSpec};
+use crate::{Driver, DriverError, Ended, Machine, MachineSpec, Volumes};
 use connection::{Connection, Greeting};
-use wire::{Answer, How, Refusal, Request};
+use wire::{Answer, How, Refusal, Request, VolumeMount};
 
 /// Most calls at once; further ones wait. A start keeps a core busy for 50 ms, so more only queue
 /// up elsewhere.
@@ -84,7 +84,11 @@ impl GvisorDriver {
     /// # Errors
     /// The launcher does not answer or refuses.
     pub async fn shut_down(&self) -> Result<(), DriverError> {
-        match self.call(&Request::Shutdown, None).await?.0 {
+        self.done(&Request::Shutdown).await
+    }
+
+    async fn done(&self, request: &Request<'_>) -> Result<(), DriverError> {
+        match self.call(request, None).await?.0 {
             Answer::Done => Ok(()),
             other => Err(unexpected(other, None)),
         }
@@ -178,7 +182,12 @@ impl Driver for GvisorDriver {
         let image = OwnedFd::from(image.into_std().await);
         let id = spec.id.as_str();
         let deadline = spec.deadline.as_micros();
-        let request = Request::Create { id, limits: spec.limits.into(), deadline };
+        let volumes = spec
+            .volumes
+            .iter()
+            .map(|mount| VolumeMount { id: mount.volume.as_str(), path: mount.path.as_str() });
+        let volumes = volumes.collect();
+        let request = Request::Create { id, limits: spec.limits.into(), deadline, volumes };
         self.machine(&spec.id, request, Some(&image)).await
     }
 
@@ -221,6 +230,27 @@ impl Driver for GvisorDriver {
             other => Err(unexpected(other, Some(id))),
         }
     }
+
+    fn volumes(&self) -> Option<&dyn Volumes> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Volumes for GvisorDriver {
+    async fn make(&self, id: &VolumeId, size_mib: u32) -> Result<(), DriverError> {
+        self.done(&Request::MakeVolume { id: id.as_str(), size_mib }).await
+    }
+
+    async fn delete(&self, id: &VolumeId) -> Result<(), DriverError> {
+        self.done(&Request::DeleteVolume { id: id.as_str() }).await
+    }
+
+    async fn list(&self) -> Result<Vec<VolumeId>, DriverError> {
+        let ids = self.pages(|after| Request::ListVolumes { after }).await?;
+        let parsed: Result<Vec<VolumeId>, _> = ids.iter().map(|id| id.parse()).collect();
+        parsed.map_err(|error| DriverError::Launcher(io::Error::other(error)))
+    }
 }
 
 /// True when there is no launcher on the other side of the socket's path.
@@ -250,6 +280,8 @@ fn unexpected(answer: Answer, id: Option<&SandboxId>) -> DriverError {
         (Refusal::NotStarted { what: why }, Some(id)) => {
             DriverError::NotStarted { id: id.clone(), why }
         }
+        (Refusal::NoVolume { id }, _) => DriverError::NoVolume { id },
+        (Refusal::InUse { what }, _) => DriverError::VolumeInUse { what },
         (Refusal::Full { what }, _) => DriverError::Full { what },
         (Refusal::Unavailable { what: why, remedy }, _) => {
             DriverError::Unavailable { technology: TECHNOLOGY, why, remedy }

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use courier_types::VOLUMES_MAX;
 use tokio::time::Instant;
 
 use crate::DriverError;
@@ -32,7 +33,7 @@ pub enum Leak {
     Cgroup(PathBuf),
     /// A process in such a cgroup.
     Process(u32),
-    /// Loop devices on disks of that directory, more than there are sandboxes.
+    /// Loop devices on disks or volumes of that directory, more than its sandboxes can have.
     LoopDevices(usize),
     /// A mount in the host's own mount namespace.
     Mount(PathBuf),
@@ -133,6 +134,11 @@ fn look(dir: &Path, launcher: Option<&BTreeSet<String>>) -> io::Result<BTreeSet<
     if devices > running.len() {
         leaks.insert(Leak::LoopDevices(devices - running.len()));
     }
+    let devices = loop_devices(&dir.join("volumes"))?;
+    let most = running.len() * VOLUMES_MAX;
+    if devices > most {
+        leaks.insert(Leak::LoopDevices(devices - most));
+    }
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     leaks.extend(mount_points(&mounts).filter(|at| at.starts_with(&sandboxes)).map(Leak::Mount));
     Ok(leaks)
@@ -165,9 +171,9 @@ fn cgroups(below: &Path, name: &str, depth: usize) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// How many loop devices have a file of that directory behind them.
-fn loop_devices(disks: &Path) -> io::Result<usize> {
-    let prefix = format!("{}/", disks.display());
+/// How many loop devices have a file below that directory behind them.
+fn loop_devices(files: &Path) -> io::Result<usize> {
+    let prefix = format!("{}/", files.display());
     // Links to directories; only a loop device has that file.
     let backing = fs::read_dir("/sys/block")?
         .filter_map(Result::ok)

@@ -19,7 +19,9 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 pub use courier_types::link::{LINK_GUEST, LINK_HOST, LINK_MTU, LINK_PREFIX};
-use courier_types::{EndReason, Isolation, Limits, SandboxId, Timestamp, Usage};
+use courier_types::{
+    EndReason, Isolation, Limits, SandboxId, Timestamp, Usage, VolumeId, VolumeMount,
+};
 
 /// What a driver makes a machine from. Nothing in it is a secret.
 #[derive(Debug, Clone)]
@@ -32,6 +34,8 @@ pub struct MachineSpec {
     pub limits: Limits,
     /// When whatever holds the machine up destroys it, even with every process of ours gone.
     pub deadline: Timestamp,
+    /// The volumes that are mounted in it; each is there already.
+    pub volumes: Vec<VolumeMount>,
 }
 
 /// A machine that runs.
@@ -103,6 +107,18 @@ pub enum DriverError {
         /// What failed, with the end of the technology's log.
         why: String,
     },
+    /// No such volume of this owner.
+    #[error("volume {id} is not there")]
+    NoVolume {
+        /// The id.
+        id: String,
+    },
+    /// A volume is in use. Nothing was changed.
+    #[error("the volume is in use: {what}")]
+    VolumeInUse {
+        /// Which, and by whom.
+        what: String,
+    },
     /// What needs root is not there or does not answer.
     #[error("the launcher does not answer")]
     Launcher(#[source] std::io::Error),
@@ -150,4 +166,27 @@ pub trait Driver: Send + Sync + std::fmt::Debug + 'static {
 
     /// What a machine has used so far.
     async fn usage(&self, id: &SandboxId) -> Result<Usage, DriverError>;
+
+    /// Storage that outlives machines, where the driver has it. Without it, a machine with volumes
+    /// is refused.
+    fn volumes(&self) -> Option<&dyn Volumes> {
+        None
+    }
+}
+
+/// Storage that outlives machines. Volumes are an owner's, as machines are.
+///
+/// Every call may be repeated. A dropped future leaves either nothing or a volume that
+/// [`list`](Volumes::list) shows.
+#[async_trait]
+pub trait Volumes: Send + Sync {
+    /// Makes an empty volume of a fixed size. Returns once it would survive a crash of the host. One
+    /// of that id that is there stays as it is.
+    async fn make(&self, id: &VolumeId, size_mib: u32) -> Result<(), DriverError>;
+
+    /// Deletes a volume and all that is in it. Refused while a machine has it.
+    async fn delete(&self, id: &VolumeId) -> Result<(), DriverError>;
+
+    /// Every volume of this owner, in order.
+    async fn list(&self) -> Result<Vec<VolumeId>, DriverError>;
 }

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::control::{BoxConfig, Report};
 use crate::sentry::Sentry;
+use crate::volumes::FIRST_ID;
 use crate::watch::{Watch, Woken};
 use crate::{network, privileges, record, walls};
 
@@ -132,6 +133,7 @@ fn start(watch: &mut Watch<'_>, mut runsc: Child, link: OwnedFd) -> Result<Owned
     let text = step("read the Sentry's pid", fs::read_to_string(PID_FILE))?;
     let pid = text.trim().parse().ok().and_then(Pid::from_raw);
     let pid = step("read the Sentry's pid", pid.ok_or_else(|| io::ErrorKind::InvalidData.into()))?;
+    step("spare the gofer", prefer_gofer())?;
     step("watch the Sentry", prefer(pid))
 }
 
@@ -197,6 +199,25 @@ fn until_end(watch: &mut Watch<'_>, sentry: &OwnedFd) -> io::Result<Option<Repor
         disk_bytes: walls::disk_bytes("/".as_ref()).unwrap_or_default(),
         log: watch.tail(),
     }))
+}
+
+/// The same for the gofer, where there is one: without it the guest loses its volumes. It is the only
+/// process of its user here.
+fn prefer_gofer() -> io::Result<()> {
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().filter(|name| name.bytes().all(|b| b.is_ascii_digit()))
+        else {
+            continue;
+        };
+        // A process may end while it is looked at.
+        let Ok(user) = entry.metadata().map(|meta| meta.uid()) else { continue };
+        if user == FIRST_ID {
+            privileges::set_oom_score_as(Uid::from_raw(user), 0, pid)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the Sentry the last that the kernel kills for memory: first go the guest's processes.

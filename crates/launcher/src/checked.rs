@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::wire::{Limits, Refusal};
+use crate::wire::{Limits, Refusal, VolumeMount};
 
 /// Longest id.
 const MAX_ID: usize = 32;
@@ -28,6 +28,16 @@ impl Name {
     pub(crate) fn parse_id(text: &str) -> Result<Self, Refusal> {
         let name = Self::parse(text)?;
         if text.starts_with('i') { Ok(name) } else { Err(Refusal::invalid("an id begins with i")) }
+    }
+
+    /// Checks a volume's id: it begins with `v`.
+    pub(crate) fn parse_volume(text: &str) -> Result<Self, Refusal> {
+        let name = Self::parse(text)?;
+        if text.starts_with('v') {
+            Ok(name)
+        } else {
+            Err(Refusal::invalid("a volume's id begins with v"))
+        }
     }
 
     /// Its text.
@@ -61,6 +71,69 @@ pub(crate) fn limits(limits: Limits) -> Result<Limits, Refusal> {
     }
 }
 
+/// Sizes of volumes in MiB: an ext4 with a journal needs some, and a disk has no more either.
+const VOLUME_MIB: std::ops::RangeInclusive<u32> = 16..=1_048_576;
+/// Most volumes of one sandbox: `VOLUMES_MAX` of `courier_types`.
+const MAX_MOUNTS: usize = 16;
+/// Longest path of a mount in bytes, as `courier_types::MountPath` has it: with all of them escaped,
+/// a box's configuration still is one record.
+const MAX_MOUNT_PATH: usize = 512;
+/// Folders that nothing is mounted on or below, as in `courier_types::MountPath`.
+const RESERVED: [&str; 8] = ["/proc", "/sys", "/dev", "/etc", "/usr", "/bin", "/sbin", "/lib"];
+
+/// The size of a volume.
+pub(crate) fn volume_size(size_mib: u32) -> Result<u32, Refusal> {
+    if VOLUME_MIB.contains(&size_mib) {
+        return Ok(size_mib);
+    }
+    Err(Refusal::invalid(format!(
+        "size_mib = {size_mib} is out of range: use {} to {}",
+        VOLUME_MIB.start(),
+        VOLUME_MIB.end()
+    )))
+}
+
+/// A volume, and where it goes inside.
+pub(crate) type Mount = (Name, String);
+
+/// The volumes of a sandbox: no place lies in another one, and none is one of the system's.
+pub(crate) fn mounts(volumes: Vec<VolumeMount>) -> Result<Vec<Mount>, Refusal> {
+    if volumes.len() > MAX_MOUNTS {
+        return Err(Refusal::invalid(format!(
+            "{} volumes, {MAX_MOUNTS} are the most of one sandbox",
+            volumes.len()
+        )));
+    }
+    let mut mounts: Vec<Mount> = Vec::new();
+    for VolumeMount { id, path } in volumes {
+        let id = Name::parse_volume(&id)?;
+        if !is_mount_path(&path) {
+            return Err(Refusal::invalid(
+                "a volume's path is absolute, clean and not the system's",
+            ));
+        }
+        let meets = |(_, other): &Mount| lies_in(&path, other) || lies_in(other, &path);
+        if mounts.iter().any(meets) {
+            return Err(Refusal::invalid("a volume's path lies in that of another one"));
+        }
+        mounts.push((id, path));
+    }
+    Ok(mounts)
+}
+
+fn is_mount_path(path: &str) -> bool {
+    path.len() <= MAX_MOUNT_PATH
+        && !path.chars().any(char::is_control)
+        && path.strip_prefix('/').is_some_and(|rest| {
+            rest.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+        })
+        && !RESERVED.iter().any(|folder| lies_in(path, folder))
+}
+
+fn lies_in(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +144,24 @@ mod tests {
             assert!(Name::parse(text).is_err(), "{text:?}");
         }
         assert_eq!(Name::parse("i0z").unwrap().as_str(), "i0z");
+    }
+
+    #[test]
+    fn volumes_lie_beside_each_other_and_not_on_the_systems_folders() {
+        let mount = |id: &str, path: &str| VolumeMount { id: id.to_owned(), path: path.to_owned() };
+        let beside = mounts(vec![mount("v1", "/data"), mount("v2", "/database")]).unwrap();
+        assert_eq!(beside.len(), 2);
+        for (a, b) in [("/a", "/a"), ("/a", "/a/b"), ("/a/b", "/a")] {
+            assert!(mounts(vec![mount("v1", a), mount("v2", b)]).is_err(), "{a} {b}");
+        }
+        let long = format!("/{}", "a".repeat(MAX_MOUNT_PATH));
+        for path in ["", "/", "a", "/a/", "/a/../b", "/.", "/proc/x", "/etc", "/a\n", &long] {
+            assert!(mounts(vec![mount("v1", path)]).is_err(), "{path:?}");
+        }
+        assert!(mounts(vec![mount("i1", "/data")]).is_err());
+        let many = (0..=MAX_MOUNTS).map(|n| mount("v1", &format!("/m{n}"))).collect();
+        assert!(mounts(many).is_err());
+        assert!(volume_size(15).is_err() && volume_size(16).is_ok());
     }
 
     #[test]

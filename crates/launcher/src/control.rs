@@ -19,8 +19,19 @@ pub(crate) struct BoxConfig {
     pub(crate) root: PathBuf,
     /// runsc on the host.
     pub(crate) runsc: PathBuf,
+    /// The volumes, in the order of their places in the OCI configuration.
+    pub(crate) volumes: Vec<BoxVolume>,
     /// How many boxes there were before it: it takes the next CPUs.
     pub(crate) turn: u32,
+}
+
+/// A volume that a box mounts.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct BoxVolume {
+    /// Its loop device, which the launcher holds.
+    pub(crate) device: PathBuf,
+    /// Where it is inside.
+    pub(crate) path: String,
 }
 
 /// What a box reports.

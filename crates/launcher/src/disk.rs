@@ -71,11 +71,7 @@ impl Disks {
         let new = self.dir.join("new");
         let file = File::create(&new)?;
         file.set_len(u64::from(mib) << 20)?;
-        let mkfs = MKFS
-            .iter()
-            .find(|path| Path::new(path).exists())
-            .ok_or_else(|| io::Error::other("mkfs.ext4 is not installed: install e2fsprogs"))?;
-        let output = Command::new(mkfs)
+        let output = Command::new(mkfs()?)
             .args(MKFS_ARGS)
             .arg(&new)
             .env_clear()
@@ -99,6 +95,12 @@ impl Disks {
         let surplus = (templates.len() + 1).saturating_sub(MAX_TEMPLATES);
         templates.iter().take(surplus).try_for_each(|(_, path)| fs::remove_file(path))
     }
+}
+
+/// The program that formats.
+pub(crate) fn mkfs() -> io::Result<&'static str> {
+    let found = MKFS.into_iter().find(|path| Path::new(path).exists());
+    found.ok_or_else(|| io::Error::other("mkfs.ext4 is not installed: install e2fsprogs"))
 }
 
 /// Copies what is not a hole.

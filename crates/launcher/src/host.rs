@@ -12,6 +12,7 @@ use crate::cgroup::Parent;
 use crate::disk::Disks;
 use crate::intent::{self, Intents};
 use crate::technology::Finder;
+use crate::volumes::Volumes;
 use crate::wire::Refusal;
 
 /// Free space below which no sandbox is made: neighbours and the host need room to go on.
@@ -32,6 +33,8 @@ pub(crate) struct Host {
     pub(crate) intents: Intents,
     /// Writable disks.
     pub(crate) disks: Disks,
+    /// What outlives sandboxes.
+    pub(crate) volumes: Volumes,
     /// The technology.
     pub(crate) runsc: Finder,
     turns: AtomicU32,
@@ -50,6 +53,7 @@ impl Host {
             parent: Parent::find(&dir)?,
             intents: Intents::open(&dir)?,
             disks: Disks::open(&dir)?,
+            volumes: Volumes::open(&dir)?,
             runsc,
             turns: AtomicU32::new(0),
             dir,

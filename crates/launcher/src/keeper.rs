@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags};
@@ -12,12 +13,14 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::thread::UnshareFlags;
 
-use crate::cgroup::Cgroup;
-use crate::control::{BoxConfig, Report};
+use crate::cgroup::{Cgroup, Overhead};
+use crate::checked::Mount;
+use crate::control::{BoxConfig, BoxVolume, Report};
 use crate::host::Host;
 use crate::network;
 use crate::record;
 use crate::sandbox::{Order, Phase, Running, Sandbox, Wanted};
+use crate::volumes::Attached;
 use crate::wire::{Ended, How, Refusal, Usage};
 
 /// How long a sandbox may take to start. Measured: 0.15 s; a machine under heavy load takes longer.
@@ -48,6 +51,8 @@ struct Live {
     child: Child,
     control: OwnedFd,
     pidfd: OwnedFd,
+    /// What it has mounted: their devices are no other file's as long as it lives.
+    _volumes: Vec<(Arc<Attached>, String)>,
 }
 
 fn begin(sandbox: &Sandbox, host: &Host, order: Order, cgroup: &Cgroup) -> Result<Live, Refusal> {
@@ -56,10 +61,12 @@ fn begin(sandbox: &Sandbox, host: &Host, order: Order, cgroup: &Cgroup) -> Resul
     let failed = |doing: &'static str| move |error: io::Error| Refusal::host(doing, &error);
     let root = host
         .intents
-        .write(sandbox.id.as_str(), order.owner.as_str(), cgroup)
+        .write(sandbox.id.as_str(), order.owner.name.as_str(), cgroup)
         .map_err(failed("write the intent down"))?;
     let disk = host.disks.make(order.limits.disk_mib).map_err(failed("make the disk"))?;
-    cgroup.make(&order.limits).map_err(failed("make the cgroup"))?;
+    let volumes = attach(host, &order)?;
+    let overhead = if volumes.is_empty() { Overhead::Sentry } else { Overhead::SentryAndGofer };
+    cgroup.make(&order.limits, overhead).map_err(failed("make the cgroup"))?;
     let (channel, guest) = seqpacket_pair().map_err(failed("make the channel"))?;
     let (link, guest_link) = network::link().map_err(failed("make the network link"))?;
     let (control, box_end) = seqpacket_pair().map_err(failed("make the control socket"))?;
@@ -69,9 +76,16 @@ fn begin(sandbox: &Sandbox, host: &Host, order: Order, cgroup: &Cgroup) -> Resul
         join: cgroup.join_files(),
         root,
         runsc: runsc.path,
+        volumes: volumes
+            .iter()
+            .map(|(volume, path)| BoxVolume {
+                device: volume.device.path.clone(),
+                path: path.clone(),
+            })
+            .collect(),
         turn: host.turn(),
     };
-    let mut live = Live::new(child, control).map_err(failed("watch the box"))?;
+    let mut live = Live::new(child, control, volumes).map_err(failed("watch the box"))?;
     let fds = [guest.as_fd(), guest_link.as_fd(), order.image.as_fd(), disk.as_fd()];
     let sent = record::send(&live.control, &config, &fds).map_err(failed("configure the box"));
     drop((guest, guest_link, disk));
@@ -91,6 +105,12 @@ fn begin(sandbox: &Sandbox, host: &Host, order: Order, cgroup: &Cgroup) -> Resul
             Err(refusal)
         }
     }
+}
+
+/// Attaches the volumes of a sandbox.
+fn attach(host: &Host, order: &Order) -> Result<Vec<(Arc<Attached>, String)>, Refusal> {
+    let attach = |(id, path): &Mount| Ok((host.volumes.attach(&order.owner, id)?, path.clone()));
+    order.volumes.iter().map(attach).collect()
 }
 
 fn seqpacket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -116,10 +136,14 @@ fn spawn(stdin: OwnedFd) -> io::Result<Child> {
 }
 
 impl Live {
-    fn new(mut child: Child, control: OwnedFd) -> io::Result<Self> {
+    fn new(
+        mut child: Child,
+        control: OwnedFd,
+        volumes: Vec<(Arc<Attached>, String)>,
+    ) -> io::Result<Self> {
         let pid = Pid::from_child(&child);
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Self { child, control, pidfd }),
+            Ok(pidfd) => Ok(Self { child, control, pidfd, _volumes: volumes }),
             Err(error) => {
                 child.kill()?;
                 child.wait()?;

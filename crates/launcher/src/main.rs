@@ -24,6 +24,7 @@ mod sentry;
 mod server;
 mod signals;
 mod technology;
+mod volumes;
 mod walls;
 mod watch;
 mod wire;

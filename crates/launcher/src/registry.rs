@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::checked::Name;
+use crate::checked::{Mount, Name};
 use crate::host::Host;
 use crate::sandbox::{MachineFds, Order, Sandbox};
 use crate::wire::{Ended, How, LIST_PAGE, Limits, Refusal, Usage};
@@ -21,6 +21,19 @@ pub(crate) struct Owner {
     pub(crate) uid: u32,
     /// What it calls itself.
     pub(crate) name: Name,
+}
+
+/// What is wanted of a new sandbox.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// The caps.
+    pub(crate) limits: Limits,
+    /// When it is destroyed, in microseconds since the Unix epoch.
+    pub(crate) deadline: i64,
+    /// The image, open for reading only.
+    pub(crate) image: OwnedFd,
+    /// The owner's volumes, and where they go.
+    pub(crate) volumes: Vec<Mount>,
 }
 
 /// Whether an owner's sandboxes outlive its connections.
@@ -120,8 +133,7 @@ impl Registry {
         &self,
         owner: &Owner,
         id: &Name,
-        (limits, deadline): (Limits, i64),
-        image: OwnedFd,
+        wanted: Wanted,
     ) -> Result<MachineFds, Refusal> {
         let sandbox = {
             let mut state = self.lock();
@@ -131,8 +143,9 @@ impl Registry {
                 None => {
                     Self::make_room(&mut state)?;
                     let failed = |error| Refusal::host("start a keeper", &error);
+                    let Wanted { limits, deadline, image, volumes } = wanted;
                     let sandbox = Arc::new(Sandbox::new(id.clone(), deadline).map_err(failed)?);
-                    let order = Order { owner: owner.name.clone(), limits, image };
+                    let order = Order { owner: owner.clone(), limits, image, volumes };
                     sandbox.keep(&self.host, order).map_err(failed)?;
                     state.sandboxes.insert(id.clone(), (owner.clone(), Arc::clone(&sandbox)));
                     sandbox

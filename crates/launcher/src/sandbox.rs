@@ -14,9 +14,10 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::process::Pid;
 
 use crate::cgroup::Cgroup;
-use crate::checked::Name;
+use crate::checked::{Mount, Name};
 use crate::host::Host;
 use crate::keeper;
+use crate::registry::Owner;
 use crate::walls;
 use crate::wire::{Ended, Limits, Refusal, Usage};
 
@@ -91,12 +92,14 @@ pub(crate) struct MachineFds {
 /// What a sandbox is made from.
 #[derive(Debug)]
 pub(crate) struct Order {
-    /// Its owner, for the intent.
-    pub(crate) owner: Name,
+    /// Its owner.
+    pub(crate) owner: Owner,
     /// The caps.
     pub(crate) limits: Limits,
     /// The image, open for reading only.
     pub(crate) image: OwnedFd,
+    /// The owner's volumes, and where they go.
+    pub(crate) volumes: Vec<Mount>,
 }
 
 impl Sandbox {

@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::checked::{self, Name};
 use crate::record;
-use crate::registry::{Linger, Owner, Registry};
+use crate::registry::{Linger, Owner, Registry, Wanted};
 use crate::wire::{Answer, Refusal, Request, VERSION};
 
 /// The socket's name in the launcher's directory.
@@ -258,13 +258,14 @@ impl Connection {
         let plain = |answer| Ok((answer, Vec::new()));
         match request {
             Request::Hello { .. } => Err(Refusal::invalid("hello comes once")),
-            Request::Create { id, limits, deadline } => {
+            Request::Create { id, limits, deadline, volumes } => {
                 if self.shared.stop.load(Ordering::SeqCst) {
                     return Err(Refusal::Host { what: "the launcher is shutting down".into() });
                 }
                 let (id, limits) = (Name::parse_id(&id)?, checked::limits(limits)?);
-                let image = image(fds)?;
-                machine(registry.create(owner, &id, (limits, deadline), image)?)
+                let volumes = checked::mounts(volumes)?;
+                let wanted = Wanted { limits, deadline, image: image(fds)?, volumes };
+                machine(registry.create(owner, &id, wanted)?)
             }
             Request::Attach { id } => {
                 machine(registry.get(owner, &Name::parse_id(&id)?)?.machine()?)
@@ -281,6 +282,24 @@ impl Connection {
             }
             Request::List { after } => list(registry, Some(owner), after),
             Request::ListAll { after } => list(registry, None, after),
+            Request::MakeVolume { id, size_mib } => {
+                let (id, size_mib) = (Name::parse_volume(&id)?, checked::volume_size(size_mib)?);
+                registry.host().check_room()?;
+                registry.host().volumes.make(owner, &id, size_mib)?;
+                plain(Answer::Done)
+            }
+            Request::DeleteVolume { id } => {
+                let id = Name::parse_volume(&id)?;
+                if registry.host().volumes.delete(owner, &id)? {
+                    return plain(Answer::Done);
+                }
+                Err(Refusal::NoVolume { id: id.to_string() })
+            }
+            Request::ListVolumes { after } => {
+                let after = after.map(|after| Name::parse_volume(&after)).transpose()?;
+                let (ids, more) = registry.host().volumes.list(owner, after.as_ref())?;
+                plain(Answer::List { ids, more })
+            }
             Request::Shutdown => self.may_shut_down(),
         }
     }

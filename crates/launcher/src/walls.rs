@@ -4,6 +4,7 @@
 //! /bin/runsc   the binary, read-only        /proc        of the pid namespace, own meminfo
 //! /bundle      OCI configuration            /dev/null
 //! /state       runsc's state, pid file      /scratch     the writable disk (ext4, loop device)
+//! /volumes/N   the volumes, where there are any
 //! ```
 //!
 //! All of it is one small tmpfs in a mount namespace of its own, so it goes with the last process.
@@ -11,6 +12,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::mount::{
@@ -19,7 +21,7 @@ use rustix::mount::{
 };
 use rustix::thread::UnshareFlags;
 
-use crate::control::BoxConfig;
+use crate::control::{BoxConfig, BoxVolume};
 use crate::{loop_device, oci};
 
 /// runsc in the box's root.
@@ -49,9 +51,10 @@ pub(crate) fn build(config: &BoxConfig, image: &OwnedFd, disk: OwnedFd) -> io::R
     )?;
     mount_proc(root, config.limits.memory_mib)?;
     mount_disk(disk, &root.join("scratch"))?;
+    mount_volumes(&config.volumes, root)?;
     // The descriptor, not a path: the image has no name in here, and runsc opens what was checked.
     let image = format!("/proc/1/fd/{}", image.as_raw_fd());
-    let spec = oci::config(&config.limits, &image);
+    let spec = oci::config(&config.limits, &image, &config.volumes);
     fs::write(root.join("bundle/config.json"), spec.to_string())?;
     enter(root)
 }
@@ -99,6 +102,44 @@ fn mount_disk(disk: OwnedFd, at: &Path) -> io::Result<()> {
     let flags = MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID;
     named("mount the disk", mount(&device.path, at, "ext4", flags, c"discard"))
     // The device is closed here: from now on only the mount holds it.
+}
+
+/// Mounts the volumes, each in a folder with its number. All mounts of one device, in whatever
+/// namespace, are of the one file system on it.
+fn mount_volumes(volumes: &[BoxVolume], root: &Path) -> io::Result<()> {
+    if volumes.is_empty() {
+        return Ok(());
+    }
+    // A user namespace may only mount a proc where it sees a whole one, and the other has a file
+    // over its meminfo. The gofer needs one for a moment; the guest sees neither.
+    let proc = root.join("wholeproc");
+    fs::create_dir(&proc)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    named("mount a whole proc", mount("proc", &proc, "proc", flags, None))?;
+    for (number, volume) in volumes.iter().enumerate() {
+        let at = root.join(oci::volume_dir(number).trim_start_matches('/'));
+        fs::create_dir_all(&at)?;
+        // No NOEXEC: programs may be kept in volumes. An error of the file system makes it
+        // read-only, so it does not get worse.
+        let flags = MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID;
+        let options = c"discard,noinit_itable,errors=remount-ro";
+        named("mount a volume", mount(&volume.device, &at, "ext4", flags, options))?;
+        forget_lost_and_found(&at)?;
+    }
+    Ok(())
+}
+
+/// Removes the folder that mkfs puts into every file system. It belongs to a user who is not in the
+/// guest's range, so nobody inside could.
+fn forget_lost_and_found(volume: &Path) -> io::Result<()> {
+    let folder = volume.join("lost+found");
+    let is_of_mkfs =
+        fs::symlink_metadata(&folder).is_ok_and(|meta| meta.is_dir() && meta.uid() == 0);
+    match is_of_mkfs.then(|| fs::remove_dir(&folder)) {
+        // What a repair of the file system has put there stays.
+        Some(Err(error)) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the new root the root, and the host's unreachable.

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Version of these messages. A client of another version gets a clear error.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// Most ids in one answer to `list`.
 pub(crate) const LIST_PAGE: usize = 1_000;
 
@@ -31,6 +31,8 @@ pub(crate) enum Request {
         limits: Limits,
         /// When it is destroyed, in microseconds since the Unix epoch.
         deadline: i64,
+        /// The owner's volumes that it has.
+        volumes: Vec<VolumeMount>,
     },
     /// Asks for the descriptors of a sandbox that runs.
     Attach {
@@ -64,8 +66,35 @@ pub(crate) enum Request {
         /// Only ids after this one.
         after: Option<String>,
     },
+    /// Makes an empty volume of the owner's; one that is there stays as it is.
+    MakeVolume {
+        /// Its id.
+        id: String,
+        /// Its size in MiB, for good.
+        size_mib: u32,
+    },
+    /// Deletes a volume with all that is in it.
+    DeleteVolume {
+        /// Which.
+        id: String,
+    },
+    /// The owner's volumes, in order of id.
+    ListVolumes {
+        /// Only ids after this one.
+        after: Option<String>,
+    },
     /// Destroys everything and ends the launcher. For root and the launcher's own user.
     Shutdown,
+}
+
+/// A volume in a sandbox.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VolumeMount {
+    /// Which.
+    pub(crate) id: String,
+    /// Where inside: an absolute, clean path.
+    pub(crate) path: String,
 }
 
 /// The caps of one sandbox. Ranges are checked again here: the launcher trusts no client.
@@ -104,7 +133,7 @@ pub(crate) enum Answer {
     Usage(Usage),
     /// To `destroy`.
     Ended(Ended),
-    /// To `list` and `list_all`.
+    /// To `list`, `list_all` and `list_volumes`.
     List {
         /// The ids.
         ids: Vec<String>,
@@ -173,6 +202,16 @@ pub(crate) enum Refusal {
     },
     /// The owner has no such sandbox.
     NotFound,
+    /// The owner has no such volume.
+    NoVolume {
+        /// Which.
+        id: String,
+    },
+    /// Not while something uses it.
+    InUse {
+        /// What, and by whom.
+        what: String,
+    },
     /// No room; nothing was made.
     Full {
         /// What is short, with figures.

@@ -58,7 +58,7 @@ impl Launcher {
 
     fn greeted(&self) -> Client {
         let client = Client(connect(self.dir.path()).unwrap());
-        let hello = json!({"call": "hello", "version": 2, "owner": "test", "linger": false});
+        let hello = json!({"call": "hello", "version": 3, "owner": "test", "linger": false});
         assert_eq!(client.call(&hello, &[])["answer"], "hello");
         client
     }
@@ -118,7 +118,7 @@ fn create(id: &str, memory_mib: u32) -> Value {
     let limits = json!({
         "memory_mib": memory_mib, "cpu_millis": 1000, "pids": 64, "disk_mib": 64, "open_files": 64,
     });
-    json!({"call": "create", "id": id, "limits": limits, "deadline": i64::MAX})
+    json!({"call": "create", "id": id, "limits": limits, "deadline": i64::MAX, "volumes": []})
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_connection_begins_with_a_greeting_of_the_same_version() {
     client().refuses(&json!({"call": "list", "after": null}), &[], "begins with hello");
     let old = json!({"call": "hello", "version": 0, "owner": "a", "linger": true});
     client().refuses(&old, &[], "speaks version 0");
-    let climbing = json!({"call": "hello", "version": 2, "owner": "../a", "linger": true});
+    let climbing = json!({"call": "hello", "version": 3, "owner": "../a", "linger": true});
     client().refuses(&climbing, &[], "a-z and 0-9");
 }
 

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::VolumeId;
 
-/// Longest path of a mount, in bytes: Linux's own limit for a path.
-const PATH_MAX_BYTES: usize = 4_096;
+/// Longest path of a mount, in bytes: deeper than anybody mounts, and sixteen of them are a short
+/// message however they are escaped.
+const PATH_MAX_BYTES: usize = 512;
 
 /// Folders that nothing is mounted on or above: what the system inside needs in order to start.
 const RESERVED: [&str; 8] = ["/proc", "/sys", "/dev", "/etc", "/usr", "/bin", "/sbin", "/lib"];
@@ -19,7 +20,7 @@ pub const VOLUMES_MAX: usize = 16;
 /// Why a path is no place for a volume.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path:?} is no place for a volume: expected an absolute path without '.', '..', '//' or a \
-         trailing '/', not '/' itself and not in {}", RESERVED.join(", "))]
+         trailing '/', of at most 512 bytes, not '/' itself and not in {}", RESERVED.join(", "))]
 pub struct MountPathError {
     /// The refused path, cut to 256 characters.
     pub path: String,
@@ -55,7 +56,7 @@ impl FromStr for MountPath {
     fn from_str(path: &str) -> Result<Self, MountPathError> {
         let is_name = |part: &str| !part.is_empty() && part != "." && part != "..";
         let is_clean = path.len() <= PATH_MAX_BYTES
-            && !path.contains('\0')
+            && !path.contains(char::is_control)
             && path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_name));
         if is_clean && !RESERVED.iter().any(|folder| lies_in(path, folder)) {
             Ok(Self(path.to_owned()))

@@ -6,7 +6,7 @@ use courier_types::Usage;
 use serde::{Deserialize, Serialize};
 
 /// Version of these messages.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// A request.
 #[derive(Debug, Serialize)]
@@ -29,6 +29,8 @@ pub(super) enum Request<'a> {
         limits: Limits,
         /// Microseconds since the Unix epoch.
         deadline: i64,
+        /// What outlives it.
+        volumes: Vec<VolumeMount<'a>>,
     },
     /// Asks for the descriptors.
     Attach {
@@ -62,8 +64,34 @@ pub(super) enum Request<'a> {
         /// Only ids after this one.
         after: Option<&'a str>,
     },
+    /// Makes an empty volume.
+    MakeVolume {
+        /// Its id.
+        id: &'a str,
+        /// Its size.
+        size_mib: u32,
+    },
+    /// Deletes a volume.
+    DeleteVolume {
+        /// Which.
+        id: &'a str,
+    },
+    /// A page of our volumes.
+    ListVolumes {
+        /// Only ids after this one.
+        after: Option<&'a str>,
+    },
     /// Ends the launcher and all sandboxes.
     Shutdown,
+}
+
+/// A volume in a sandbox.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct VolumeMount<'a> {
+    /// Which.
+    pub(super) id: &'a str,
+    /// Where inside.
+    pub(super) path: &'a str,
 }
 
 /// The caps of one sandbox, as the launcher names them.
@@ -162,6 +190,16 @@ pub(super) enum Refusal {
     },
     /// No such sandbox.
     NotFound,
+    /// No such volume.
+    NoVolume {
+        /// Which.
+        id: String,
+    },
+    /// Not while it is used.
+    InUse {
+        /// What, and by whom.
+        what: String,
+    },
     /// No room.
     Full {
         /// What is short.

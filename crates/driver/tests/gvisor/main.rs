@@ -2,6 +2,7 @@
 //! leaves nothing. Needs root, runsc, mkfs.ext4 and mkfs.erofs.
 
 mod rig;
+mod volumes;
 
 use std::fs;
 use std::time::Duration;
