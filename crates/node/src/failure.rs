@@ -9,6 +9,8 @@ use courier_channel::ChannelError;
 use courier_driver::DriverError;
 use courier_protocol::node::NodeError;
 
+use crate::sandbox::StartError;
+
 /// What a guest daemon did wrong.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GuestError {
@@ -47,6 +49,9 @@ pub(crate) enum GuestError {
     /// Its network could not be brought up, so it was never told to begin.
     #[error("the sandbox's network could not be brought up")]
     Network(#[source] courier_egress::NetworkError),
+    /// It answers, but what its build wants to be started did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The sandbox ended.
     #[error("the sandbox ended")]
     Ended,
@@ -121,6 +126,27 @@ impl Failure {
                 | DriverFailure::Late { .. } => None,
             },
             Self::Guest(_) => None,
+        }
+    }
+
+    /// What the build's own start or ready command did wrong, where that is what failed.
+    pub(crate) fn start(&self) -> Option<&StartError> {
+        match self {
+            Self::Guest(error) => match error.as_ref() {
+                GuestError::Start(error) => Some(error),
+                GuestError::Socket(_)
+                | GuestError::Channel(_)
+                | GuestError::Connection(_)
+                | GuestError::Request(_)
+                | GuestError::BodyBroken
+                | GuestError::PortClosed
+                | GuestError::Late { .. }
+                | GuestError::Answer { .. }
+                | GuestError::Network(_)
+                | GuestError::Ended
+                | GuestError::Busy { .. } => None,
+            },
+            Self::Make(_) => None,
         }
     }
 

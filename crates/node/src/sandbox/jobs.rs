@@ -88,22 +88,28 @@ pub(super) async fn make(
 }
 
 /// Puts the policy in force, then opens the channel and tells the guest daemon who it is: nothing of
-/// the user's runs before both.
+/// the user's runs before both. Then runs what the build says, within a deadline, where there is one.
 pub(super) async fn greet(
     (channel, link): (OwnedFd, OwnedFd),
     config: NodeConfig,
-    spec: SandboxSpec,
-    flows: FlowLog,
+    (spec, flows): (SandboxSpec, FlowLog),
+    starting: Option<Duration>,
 ) -> Happened {
     let network = match config.network.start(link, spec.id.clone(), (spec.network.clone(), flows)) {
         Ok(network) => Arc::new(network),
         Err(error) => return Happened::NotGreeted(GuestError::Network(error)),
     };
     let ca_bundle = network.ca_pem().to_owned();
-    match Guest::greet(channel, &config, (&spec, ca_bundle)).await {
-        Ok(guest) => Happened::Greeted(Arc::new(guest), network),
-        Err(error) => Happened::NotGreeted(error),
+    let guest = match Guest::greet(channel, &config, (&spec, ca_bundle)).await {
+        Ok(guest) => Arc::new(guest),
+        Err(error) => return Happened::NotGreeted(error),
+    };
+    if let Some(after) = starting
+        && let Err(error) = super::start::start(&guest, &spec.config, after).await
+    {
+        return Happened::NotGreeted(error.into());
     }
+    Happened::Greeted(guest, network)
 }
 
 /// Waits until the machine is gone. One that cannot be watched counts as gone.
