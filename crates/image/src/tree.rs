@@ -1,0 +1,285 @@
+//! The file tree that an ordered list of layers makes, without the content of its files.
+//!
+//! Names lead to nodes, and several names may lead to one node: those are hard links. A name that
+//! gets another node leaves the old one to the other names, so a link keeps the content that it had
+//! when it was made. Layers come from strangers: every walk is a loop, never a recursion.
+
+use std::collections::BTreeMap;
+
+use courier_archive::{EntryPath, Header, Kind, Whiteout};
+
+mod walk;
+
+/// Most nodes of a tree. The largest public images have some 500,000 files; one node takes some 200
+/// bytes of memory.
+pub(crate) const NODES_MAX: usize = 2_000_000;
+
+/// Mode of folders that no layer describes.
+const FOLDER_MODE: u32 = 0o755;
+
+/// Where a node is in its tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NodeId(u32);
+
+impl NodeId {
+    /// The root folder.
+    pub(crate) const ROOT: Self = Self(0);
+
+    /// As an index of what is kept for each node.
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What is known of a node besides what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    /// Permissions, set-ID and sticky bits.
+    pub(crate) mode: u32,
+    /// Owner.
+    pub(crate) uid: u32,
+    /// Group.
+    pub(crate) gid: u32,
+    /// Seconds since the Unix epoch, and nanoseconds in that second.
+    pub(crate) mtime: (i64, u32),
+}
+
+impl Attributes {
+    /// Those of something of root's.
+    pub(crate) const fn of_root(mode: u32, mtime: (i64, u32)) -> Self {
+        Self { mode, uid: 0, gid: 0, mtime }
+    }
+}
+
+impl From<&Header> for Attributes {
+    fn from(header: &Header) -> Self {
+        Self { mode: header.mode, uid: header.uid, gid: header.gid, mtime: header.mtime }
+    }
+}
+
+/// Where the content of a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// It is the guest daemon.
+    Daemon,
+    /// It follows an entry of a layer.
+    Layer {
+        /// Which layer, counted from 0.
+        layer: u32,
+        /// Which entry, counted from 0 and with whiteouts.
+        entry: u64,
+    },
+}
+
+/// What a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// A folder: its names, in the order of their bytes.
+    Directory(BTreeMap<Box<[u8]>, NodeId>),
+    /// A regular file.
+    File {
+        /// In bytes.
+        size: u64,
+        /// Where they are.
+        source: Source,
+    },
+    /// A symbolic link to that.
+    Symlink(Box<[u8]>),
+    /// A named pipe.
+    Fifo,
+}
+
+/// A file of any kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// What is known of it.
+    pub(crate) attributes: Attributes,
+    /// What it is.
+    pub(crate) content: Content,
+}
+
+/// Why a layer does not fit on those below it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// One of its folders is something else.
+    #[error("{path} lies below something that is no folder")]
+    NotFolder {
+        /// The entry.
+        path: EntryPath,
+    },
+    /// One of its folders is a symbolic link that leads nowhere in too many steps.
+    #[error("{path} lies below symbolic links that lead in circles")]
+    Circle {
+        /// The entry.
+        path: EntryPath,
+    },
+    /// A hard link to nothing.
+    #[error("{path} is a hard link to {target}, which is not there")]
+    NoTarget {
+        /// The entry.
+        path: EntryPath,
+        /// What it is a link to.
+        target: EntryPath,
+    },
+    /// A hard link to a folder.
+    #[error("{path} is a hard link to {target}, which is a folder")]
+    FolderTarget {
+        /// The entry.
+        path: EntryPath,
+        /// What it is a link to.
+        target: EntryPath,
+    },
+    /// All layers together have too many entries.
+    #[error("the layers have more than {NODES_MAX} entries together")]
+    TooMany,
+}
+
+/// A file tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tree {
+    nodes: Vec<Node>,
+}
+
+impl Tree {
+    /// The root folder alone.
+    pub(crate) fn new() -> Self {
+        let attributes = Attributes::of_root(FOLDER_MODE, (0, 0));
+        Self { nodes: vec![Node { attributes, content: Content::Directory(BTreeMap::new()) }] }
+    }
+
+    /// A node.
+    pub(crate) fn node(&self, id: NodeId) -> &Node {
+        self.nodes.get(id.index()).expect("an id is of a node, and nodes are never removed")
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(id.index()).expect("an id is of a node, and nodes are never removed")
+    }
+
+    /// How many nodes there are, with those that have lost their last name.
+    pub(crate) const fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Lays a layer on top. `headers` are all of its entries in their order.
+    pub(crate) fn apply(&mut self, layer: u32, headers: &[Header]) -> Result<(), Conflict> {
+        // What a layer says is gone is gone from the layers below, wherever in the layer it says so.
+        for whiteout in headers.iter().filter_map(Header::whiteout) {
+            self.hide(&whiteout);
+        }
+        for (entry, header) in (0_u64..).zip(headers) {
+            if header.whiteout().is_none() {
+                self.put(header, Source::Layer { layer, entry })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts an entry in place of whatever has its name.
+    pub(crate) fn put(&mut self, header: &Header, source: Source) -> Result<(), Conflict> {
+        let attributes = Attributes::from(header);
+        let folder = self.make_folders(&header.path, header.mtime)?;
+        let name = header.path.name();
+        let content = match &header.kind {
+            Kind::Directory => {
+                let existing = self.child(folder, name);
+                if let Some(id) = existing.filter(|id| self.names(*id).is_some()) {
+                    self.node_mut(id).attributes = attributes;
+                    return Ok(());
+                }
+                Content::Directory(BTreeMap::new())
+            }
+            Kind::Hardlink { target } => {
+                let id = self.link_target(&header.path, target)?;
+                self.bind(folder, name, id);
+                return Ok(());
+            }
+            Kind::File { size } => Content::File { size: *size, source },
+            Kind::Symlink { target } => Content::Symlink(target.as_slice().into()),
+            Kind::Fifo => Content::Fifo,
+        };
+        let id = self.add(Node { attributes, content })?;
+        self.bind(folder, name, id);
+        Ok(())
+    }
+
+    /// Makes sure that there is something of that name in the root folder; a folder, if nothing is.
+    pub(crate) fn ensure_folder(&mut self, name: &[u8], mode: u32) -> Result<(), Conflict> {
+        if self.child(NodeId::ROOT, name).is_none() {
+            let attributes = Attributes::of_root(mode, (0, 0));
+            let id = self.add(Node { attributes, content: Content::Directory(BTreeMap::new()) })?;
+            self.bind(NodeId::ROOT, name, id);
+        }
+        Ok(())
+    }
+
+    fn link_target(&mut self, path: &EntryPath, target: &EntryPath) -> Result<NodeId, Conflict> {
+        let missing = || Conflict::NoTarget { path: path.clone(), target: target.clone() };
+        let folder = self.find_folders(target)?.ok_or_else(missing)?;
+        let id = self.child(folder, target.name()).ok_or_else(missing)?;
+        if self.names(id).is_some() {
+            let (path, target) = (path.clone(), target.clone());
+            return Err(Conflict::FolderTarget { path, target });
+        }
+        Ok(id)
+    }
+
+    /// Hides what a whiteout names. Where there is nothing to hide, it hides nothing.
+    fn hide(&mut self, whiteout: &Whiteout) {
+        match whiteout {
+            Whiteout::Opaque(None) => self.clear(NodeId::ROOT),
+            Whiteout::Opaque(Some(path)) => {
+                if let Ok(Some(folder)) = self.find_folders(path)
+                    && let Some(id) = self.child(folder, path.name())
+                {
+                    self.clear(id);
+                }
+            }
+            Whiteout::Of(path) => {
+                if let Ok(Some(folder)) = self.find_folders(path) {
+                    self.unbind(folder, path.name());
+                }
+            }
+        }
+    }
+
+    /// The names in a folder; `None` where it is none.
+    pub(crate) fn names(&self, id: NodeId) -> Option<&BTreeMap<Box<[u8]>, NodeId>> {
+        match &self.node(id).content {
+            Content::Directory(names) => Some(names),
+            Content::File { .. } | Content::Symlink(_) | Content::Fifo => None,
+        }
+    }
+
+    /// What a name in a folder leads to.
+    pub(crate) fn child(&self, folder: NodeId, name: &[u8]) -> Option<NodeId> {
+        self.names(folder)?.get(name).copied()
+    }
+
+    fn add(&mut self, node: Node) -> Result<NodeId, Conflict> {
+        let index = self.nodes.len();
+        if index >= NODES_MAX {
+            return Err(Conflict::TooMany);
+        }
+        self.nodes.push(node);
+        u32::try_from(index).map(NodeId).map_err(|_beyond| Conflict::TooMany)
+    }
+
+    fn bind(&mut self, folder: NodeId, name: &[u8], id: NodeId) {
+        if let Content::Directory(names) = &mut self.node_mut(folder).content {
+            names.insert(name.into(), id);
+        }
+    }
+
+    fn unbind(&mut self, folder: NodeId, name: &[u8]) {
+        if let Content::Directory(names) = &mut self.node_mut(folder).content {
+            names.remove(name);
+        }
+    }
+
+    fn clear(&mut self, folder: NodeId) {
+        if let Content::Directory(names) = &mut self.node_mut(folder).content {
+            names.clear();
+        }
+    }
+}

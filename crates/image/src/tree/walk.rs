@@ -1,0 +1,98 @@
+//! How the folders of an entry are found, and made where there are none.
+//!
+//! A layer need not have an entry for every folder: those of the layers below are meant, and a
+//! symbolic link there leads on, as it does for those who unpack layers on a disk. It never leads
+//! out of the tree.
+
+use std::collections::BTreeMap;
+
+use courier_archive::{EntryPath, NAME_MAX};
+
+use super::{Attributes, Conflict, Content, FOLDER_MODE, Node, NodeId, Tree};
+
+/// Most symbolic links on one path, as Linux has it (`MAXSYMLINKS`).
+const LINKS_MAX: usize = 40;
+
+/// What is done where a folder is missing.
+#[derive(Debug, Clone, Copy)]
+enum Missing {
+    /// It is made, with that time.
+    Make((i64, u32)),
+    /// That is the answer.
+    Tell,
+}
+
+impl Tree {
+    /// The folder that an entry lies in, made where there is none.
+    pub(super) fn make_folders(
+        &mut self,
+        path: &EntryPath,
+        mtime: (i64, u32),
+    ) -> Result<NodeId, Conflict> {
+        let folder = self.walk(path, Missing::Make(mtime))?;
+        Ok(folder.expect("what is missing was made"))
+    }
+
+    /// The folder that an entry lies in; `None` where there is none.
+    pub(super) fn find_folders(&mut self, path: &EntryPath) -> Result<Option<NodeId>, Conflict> {
+        self.walk(path, Missing::Tell)
+    }
+
+    fn walk(&mut self, path: &EntryPath, missing: Missing) -> Result<Option<NodeId>, Conflict> {
+        let mut ahead: Vec<Box<[u8]>> = path.components().rev().skip(1).map(Box::from).collect();
+        let mut behind = vec![NodeId::ROOT];
+        let mut links = 0_usize;
+        while let Some(name) = ahead.pop() {
+            match &*name {
+                b"" | b"." => continue,
+                b".." => {
+                    // The root is its own parent.
+                    behind.truncate(behind.len().saturating_sub(1).max(1));
+                    continue;
+                }
+                _ => {}
+            }
+            let here = behind.last().copied().unwrap_or(NodeId::ROOT);
+            let Some(next) = self.child(here, &name) else {
+                let Missing::Make(mtime) = missing else {
+                    return Ok(None);
+                };
+                // Names in symbolic links were not looked at before.
+                if name.len() > NAME_MAX {
+                    return Err(Conflict::NotFolder { path: path.clone() });
+                }
+                behind.push(self.make_folder(here, &name, mtime)?);
+                continue;
+            };
+            match &self.node(next).content {
+                Content::Directory(_) => behind.push(next),
+                Content::Symlink(target) => {
+                    links = links.saturating_add(1);
+                    if links > LINKS_MAX {
+                        return Err(Conflict::Circle { path: path.clone() });
+                    }
+                    if target.starts_with(b"/") {
+                        behind.truncate(1);
+                    }
+                    ahead.extend(target.split(|byte| *byte == b'/').rev().map(Box::from));
+                }
+                Content::File { .. } | Content::Fifo => {
+                    return Err(Conflict::NotFolder { path: path.clone() });
+                }
+            }
+        }
+        Ok(behind.last().copied())
+    }
+
+    fn make_folder(
+        &mut self,
+        folder: NodeId,
+        name: &[u8],
+        mtime: (i64, u32),
+    ) -> Result<NodeId, Conflict> {
+        let attributes = Attributes::of_root(FOLDER_MODE, mtime);
+        let id = self.add(Node { attributes, content: Content::Directory(BTreeMap::new()) })?;
+        self.bind(folder, name, id);
+        Ok(id)
+    }
+}
