@@ -69,7 +69,9 @@ impl AsyncRead for EpochStream {
             return Poll::Ready(Ok(()));
         }
         if this.unread.is_empty() {
-            let room = buffer.initialize_unfilled();
+            // No record holds more, and what is made ready is written to first.
+            let most = buffer.remaining().min(PAYLOAD_MAX);
+            let room = buffer.initialize_unfilled_to(most);
             let overflow = &mut this.overflow;
             let incoming = ready!(this.shared.poll_incoming(cx, this.epoch, room, overflow))?;
             let Incoming::Data(bytes) = incoming else { return Poll::Ready(Ok(())) };

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::StatusCode;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use crate::buffers::Pool;
 use crate::http::{self as answers, Body, BoxError, Response};
 
 /// Pauses before another look at a port on which nothing listens: a server that was just started may
@@ -24,8 +25,11 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis
 /// Longest time for one look: on a loopback interface only a server that accepts nothing takes any.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Most bytes of one read: those of a record of the channel.
-const READ_BYTES: usize = 64 * 1024;
+/// Most bytes of one read: as much as servers hand over at once, usually.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Buffers kept for reuse by one connection: more wait in the channel rarely.
+const PIECES_KEPT: usize = 4;
 
 /// Connects to the port and lets the bytes through, both ways.
 pub(crate) async fn connect(port: u16, upload: Body) -> Response {
@@ -33,7 +37,14 @@ pub(crate) async fn connect(port: u16, upload: Body) -> Response {
         Ok(stream) => {
             let (download, server) = stream.into_split();
             tokio::spawn(send(upload, server));
-            Response::new(Download { server: download, ended: false }.boxed_unsync())
+            Response::new(
+                Download {
+                    server: download,
+                    pool: Pool::new(READ_BYTES, PIECES_KEPT),
+                    ended: false,
+                }
+                .boxed_unsync(),
+            )
         }
         Err(error) => answers::error(StatusCode::BAD_GATEWAY, &error.to_string()),
     }
@@ -89,6 +100,7 @@ fn break_off(server: OwnedWriteHalf) {
 /// What comes from the server.
 struct Download {
     server: OwnedReadHalf,
+    pool: Pool,
     ended: bool,
 }
 
@@ -118,9 +130,9 @@ impl Download {
     fn poll_read(&self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         loop {
             ready!(self.server.as_ref().poll_read_ready(context))?;
-            let mut bytes = BytesMut::with_capacity(READ_BYTES);
-            match self.server.try_read_buf(&mut bytes) {
-                Ok(_count) => return Poll::Ready(Ok(bytes.freeze())),
+            let mut buffer = self.pool.take();
+            match self.server.try_read(buffer.room(READ_BYTES)) {
+                Ok(count) => return Poll::Ready(Ok(buffer.into_bytes(count))),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use http_body_util::BodyExt as _;
 use rustix::io::Errno;
 use tokio::task::JoinHandle;
 
+use crate::buffers::Pool;
 use crate::http::{Body, BoxError};
 
 use super::gzip::{Gzip, Position};
@@ -25,33 +25,7 @@ pub(super) const CHUNK: usize = 512 * 1_024;
 const COMPRESSED_CHUNK: usize = 64 * 1_024;
 
 /// Buffers kept for reuse by one download: the one being read, the one ahead, the one being sent.
-/// Fresh memory costs a page fault for each 4 KiB, and those are dear in a sandbox.
 const BUFFERS_KEPT: usize = 3;
-
-/// Buffers to be used again.
-#[derive(Debug, Default)]
-struct Pool(Mutex<Vec<Vec<u8>>>);
-
-/// A filled buffer that goes back to its pool.
-struct Filled {
-    buffer: Vec<u8>,
-    pool: Arc<Pool>,
-}
-
-impl AsRef<[u8]> for Filled {
-    fn as_ref(&self) -> &[u8] {
-        &self.buffer
-    }
-}
-
-impl Drop for Filled {
-    fn drop(&mut self) {
-        let mut kept = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < BUFFERS_KEPT {
-            kept.push(std::mem::take(&mut self.buffer));
-        }
-    }
-}
 
 /// What is left to be sent of a file.
 #[derive(Debug)]
@@ -62,13 +36,19 @@ pub(super) struct Reader {
     /// How many bytes of the file are to be sent; none for all that there are.
     left: Option<u64>,
     gzip: Option<Gzip>,
-    pool: Arc<Pool>,
+    pool: Pool,
 }
 
 impl Reader {
     /// Bytes that are there already.
     pub(super) fn of_bytes(bytes: Bytes) -> Self {
-        Self { first: bytes, file: None, left: None, gzip: None, pool: Arc::default() }
+        Self {
+            first: bytes,
+            file: None,
+            left: None,
+            gzip: None,
+            pool: Pool::new(CHUNK, BUFFERS_KEPT),
+        }
     }
 
     /// `first`, then everything up to the file's end, wherever that is.
@@ -116,9 +96,8 @@ impl Reader {
             return Ok(Bytes::new());
         }
         let mut buffer = self.pool.take();
-        buffer.resize(most, 0);
         let length = loop {
-            match rustix::io::read(file, &mut buffer[..]) {
+            match rustix::io::read(file, buffer.room(most)) {
                 Err(Errno::INTR) => {}
                 other => break other?,
             }
@@ -127,21 +106,10 @@ impl Reader {
             let message = "the file became shorter while it was being sent";
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
-        buffer.truncate(length);
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(u64::try_from(length).unwrap_or(u64::MAX));
         }
-        if length == 0 {
-            return Ok(Bytes::new());
-        }
-        Ok(Bytes::from_owner(Filled { buffer, pool: Arc::clone(&self.pool) }))
-    }
-}
-
-impl Pool {
-    fn take(&self) -> Vec<u8> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.pop().unwrap_or_default()
+        Ok(buffer.into_bytes(length))
     }
 }
 
