@@ -3,6 +3,7 @@
 //! It is the sandbox's pid 1 and its standard input is the channel to the node. It trusts the node
 //! and nobody else; nothing inside can reach it except through `sudo`.
 
+mod buffers;
 mod context;
 mod entry;
 mod files;
