@@ -227,7 +227,7 @@ impl Store {
         })
     }
 
-    fn folder(&self, name: &str) -> PathBuf {
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
         self.0.folder.join(name)
     }
 

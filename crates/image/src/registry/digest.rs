@@ -37,11 +37,6 @@ impl BlobDigest {
     pub(super) fn of_hash(hash: Sha256) -> Self {
         Self(Digest::from_bytes(hash.finalize().into()))
     }
-
-    /// The 64 hex digits alone.
-    pub(super) fn hex(&self) -> String {
-        self.0.hex()
-    }
 }
 
 impl fmt::Display for BlobDigest {

@@ -1,44 +1,47 @@
 //! Layers in the store, known by their registries' names for them.
 
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io::Read;
 
 use super::digest::BlobDigest;
 use super::layers::{Layers, LayersError};
-use super::names::{forget, recall, remember};
+use super::names::Names;
 use crate::{Digest, Store};
 
-/// The layers of a store, with a small file for each registry's name of one. Blocking.
+/// The folder of a store that has names of layers.
+const NAMES: &str = "registry";
+
+/// The layers of a store, and whose pulls have made them known. Blocking.
+///
+/// Who knows the digest of a layer does not have its content: any registry can name it. So what one
+/// scope's pulls have made known is not found by another's, which pulls it again.
 #[derive(Debug, Clone)]
 pub struct StoreLayers {
     store: Store,
-    names: PathBuf,
+    names: Names,
 }
 
 impl StoreLayers {
-    /// Keeps layers in the store, and their registries' names in a folder of their own.
-    ///
-    /// # Errors
-    /// The folder cannot be made.
-    pub fn new(store: Store, names: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(names)?;
-        Ok(Self { store, names: names.to_owned() })
+    /// Keeps layers in the store. `scope` is whose pulls these are, such as a project's id.
+    #[must_use]
+    pub fn new(store: Store, scope: &str) -> Self {
+        let names = Names::new(store.folder(NAMES), scope);
+        Self { store, names }
     }
 }
 
 impl Layers for StoreLayers {
     fn find(&self, diff_id: &BlobDigest) -> Result<Option<Digest>, LayersError> {
-        let Some(digest) = recall(&self.names, diff_id)? else { return Ok(None) };
+        let Some(digest) = self.names.recall(diff_id)? else { return Ok(None) };
         if self.store.has_layer(&digest)? {
             return Ok(Some(digest));
         }
-        forget(&self.names.join(diff_id.hex()))?;
+        self.names.forget(diff_id)?;
         Ok(None)
     }
 
     fn add(&self, diff_id: &BlobDigest, tar: &mut dyn Read) -> Result<Digest, LayersError> {
         let layer = self.store.add_layer(tar)?;
-        remember(&self.names, diff_id, &layer.digest)?;
+        self.names.remember(diff_id, &layer.digest)?;
         Ok(layer.digest)
     }
 }

@@ -16,34 +16,57 @@ const NAMES_MAX: usize = 4_096;
 /// Longest content of one.
 const NAME_BYTES_MAX: u64 = 128;
 
-/// What was remembered. A file that says something else is as good as none: a pull replaces it.
-pub(super) fn recall(names: &Path, diff_id: &BlobDigest) -> io::Result<Option<Digest>> {
-    let mut text = String::new();
-    match File::open(names.join(diff_id.hex())) {
-        Ok(file) => {
-            file.take(NAME_BYTES_MAX).read_to_string(&mut text)?;
-            Ok(text.trim_end().parse().ok())
+/// The names of one scope, in a folder of all.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    folder: PathBuf,
+    scope: String,
+}
+
+impl Names {
+    pub(super) fn new(folder: PathBuf, scope: &str) -> Self {
+        Self { folder, scope: scope.to_owned() }
+    }
+
+    /// The layer that the tar of that digest became. A file that says something else is as good as
+    /// none: a pull replaces it.
+    pub(super) fn recall(&self, diff_id: &BlobDigest) -> io::Result<Option<Digest>> {
+        let mut text = String::new();
+        match File::open(self.file(diff_id)) {
+            Ok(file) => {
+                file.take(NAME_BYTES_MAX).read_to_string(&mut text)?;
+                Ok(text.trim_end().parse().ok())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    }
+
+    /// Remembers that the tar of that digest became that layer.
+    pub(super) fn remember(&self, diff_id: &BlobDigest, digest: &Digest) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        make_room(&self.folder)?;
+        let mut file = NamedTempFile::new_in(&self.folder)?;
+        writeln!(file, "{digest}")?;
+        // Without a sync a crash may leave an empty file, which is as good as none.
+        file.persist(self.file(diff_id)).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    pub(super) fn forget(&self, diff_id: &BlobDigest) -> io::Result<()> {
+        forget(&self.file(diff_id))
+    }
+
+    fn file(&self, diff_id: &BlobDigest) -> PathBuf {
+        let name = format!("{}\0{diff_id}", self.scope);
+        self.folder.join(Digest::of(name.as_bytes()).hex())
     }
 }
 
-/// Remembers that the tar of that digest became that layer.
-pub(super) fn remember(names: &Path, diff_id: &BlobDigest, digest: &Digest) -> io::Result<()> {
-    make_room(names)?;
-    let mut file = NamedTempFile::new_in(names)?;
-    writeln!(file, "{digest}")?;
-    // Without a sync a crash may leave an empty file, which is as good as none.
-    file.persist(names.join(diff_id.hex())).map_err(|error| error.error)?;
-    Ok(())
-}
-
 /// Forgets the older half of too many.
-fn make_room(names: &Path) -> io::Result<()> {
-    let paths: Vec<PathBuf> = fs::read_dir(names)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
+fn make_room(folder: &Path) -> io::Result<()> {
+    let paths = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
+    let paths: Vec<PathBuf> = paths.collect::<Result<_, _>>()?;
     if paths.len() < NAMES_MAX {
         return Ok(());
     }
@@ -57,7 +80,7 @@ fn make_room(names: &Path) -> io::Result<()> {
 }
 
 /// Another pull may have been quicker.
-pub(super) fn forget(path: &Path) -> io::Result<()> {
+fn forget(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
@@ -69,20 +92,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_recalled_until_there_are_too_many_and_garbage_is_none() {
+    fn a_name_is_recalled_in_its_scope_until_there_are_too_many_and_garbage_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let names = folder.path();
+        let folder = folder.path().join("names");
+        let names = Names::new(folder.clone(), "one");
         let (diff_id, digest) = (BlobDigest::of(b"1"), Digest::of(b"2"));
-        assert_eq!(recall(names, &diff_id).unwrap(), None);
-        remember(names, &diff_id, &digest).unwrap();
-        assert_eq!(recall(names, &diff_id).unwrap(), Some(digest));
-        fs::write(names.join(diff_id.hex()), "").unwrap();
-        assert_eq!(recall(names, &diff_id).unwrap(), None);
+        assert_eq!(names.recall(&diff_id).unwrap(), None);
+        names.remember(&diff_id, &digest).unwrap();
+        assert_eq!(names.recall(&diff_id).unwrap(), Some(digest));
+        assert_eq!(Names::new(folder.clone(), "two").recall(&diff_id).unwrap(), None);
+        fs::write(names.file(&diff_id), "").unwrap();
+        assert_eq!(names.recall(&diff_id).unwrap(), None);
         for number in 0..NAMES_MAX {
-            fs::write(names.join(number.to_string()), "").unwrap();
+            fs::write(folder.join(number.to_string()), "").unwrap();
         }
-        remember(names, &diff_id, &digest).unwrap();
-        assert!(fs::read_dir(names).unwrap().count() <= NAMES_MAX / 2 + 2);
-        assert_eq!(recall(names, &diff_id).unwrap(), Some(digest));
+        names.remember(&diff_id, &digest).unwrap();
+        assert!(fs::read_dir(&folder).unwrap().count() <= NAMES_MAX / 2 + 2);
+        assert_eq!(names.recall(&diff_id).unwrap(), Some(digest));
+        names.forget(&diff_id).unwrap();
+        names.forget(&diff_id).unwrap();
+        assert_eq!(names.recall(&diff_id).unwrap(), None);
     }
 }
