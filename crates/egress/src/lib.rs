@@ -24,7 +24,7 @@ mod tls;
 mod tunnel;
 
 pub use dial::{PermitError, ProxyError, Reach, ReachError};
-pub use dns::{Resolver, ResolverError};
+pub use dns::{ResolveError, Resolver, ResolverError};
 pub use flow::{FlowLog, FlowReader};
 pub use network::{HostSide, Network, NetworkError, Setup};
 pub use source::{CredentialSource, SourceError};

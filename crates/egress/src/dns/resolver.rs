@@ -56,7 +56,7 @@ pub enum ResolverError {
 
 /// Why a name has no addresses.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ResolveError {
+pub enum ResolveError {
     /// There is no such name.
     #[error("no such name")]
     NoName,
@@ -148,6 +148,15 @@ impl Resolver {
     /// True for clones of one resolver.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The IPv4 addresses of a name, in the order of the answer, for what the node itself asks: who
+    /// dials one asks the reach guard about it first.
+    ///
+    /// # Errors
+    /// The name has none, or no server answers.
+    pub async fn ipv4(&self, host: &HostName) -> Result<Vec<Ipv4Addr>, ResolveError> {
+        Ok(self.addresses(host).await?.addresses)
     }
 
     /// The addresses of a name, in the order of the answer.

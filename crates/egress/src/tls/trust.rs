@@ -104,6 +104,12 @@ impl UpstreamTrust {
         Ok(Self { roots: count, http2: Arc::new(config), http1 })
     }
 
+    /// TLS with this trust for what the node itself asks, by HTTP/1.1.
+    #[must_use]
+    pub fn http1(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.http1)
+    }
+
     pub(crate) fn client(&self, alpn: Alpn) -> Arc<ClientConfig> {
         Arc::clone(match alpn {
             Alpn::Http2OrHttp1 => &self.http2,
