@@ -8,6 +8,7 @@ use courier_protocol::envd::connect::{Code, ConnectError};
 use courier_protocol::envd::init::Init;
 use courier_types::{DEFAULT_USER, DEFAULT_WORKDIR};
 
+use crate::build::{Mark, Own};
 use crate::filesystem::Watches;
 use crate::metrics::{Meter, Metrics};
 use crate::process::Commands;
@@ -28,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) template_id: String,
     /// Size of the writable disk in bytes; 0 where it is not known.
     pub(crate) disk_bytes: u64,
+    /// What the daemon put into the file system for the node.
+    pub(crate) own: Arc<Own>,
     /// Environment that makes programs trust the sandbox's own CA; below everything else.
     pub(crate) trust_vars: BTreeMap<String, String>,
 }
@@ -41,6 +44,7 @@ impl Default for Settings {
             sandbox_id: String::new(),
             template_id: String::new(),
             disk_bytes: 0,
+            own: Arc::default(),
             trust_vars: BTreeMap::new(),
         }
     }
@@ -50,6 +54,7 @@ impl Settings {
     /// What the node told, with the environment that came of installing its CA.
     pub(crate) fn new(init: Init, trust_vars: BTreeMap<String, String>) -> Self {
         Self {
+            own: Arc::new(Own::new(&init.ca_bundle, &init.files)),
             trust_vars,
             env_vars: init.env_vars,
             default_user: init.default_user,
@@ -69,6 +74,7 @@ pub(crate) struct Context {
     watches: Arc<Watches>,
     commands: Commands,
     meter: Meter,
+    mark: Mark,
     path: String,
     root: Option<PathBuf>,
 }
@@ -93,6 +99,11 @@ impl Context {
     /// The root directory that is ours to prepare.
     pub(crate) fn root(&self) -> Option<PathBuf> {
         self.root.clone()
+    }
+
+    /// What the next layer is held against.
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.mark
     }
 
     /// `PATH` of commands that set none themselves.

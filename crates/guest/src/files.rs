@@ -6,10 +6,10 @@
 mod compose;
 mod conditions;
 pub(crate) mod disposition;
-mod download;
-mod error;
+pub(crate) mod download;
+pub(crate) mod error;
 mod gzip;
-mod incoming;
+pub(crate) mod incoming;
 pub(crate) mod metadata;
 pub(crate) mod multipart;
 pub(crate) mod query;

@@ -6,7 +6,7 @@
 pub(crate) mod directories;
 pub(crate) mod error;
 mod list;
-mod remove;
+pub(crate) mod remove;
 pub(crate) mod service;
 mod watch;
 mod watches;

@@ -4,6 +4,7 @@
 //! and nobody else; nothing inside can reach it except through `sudo`.
 
 mod buffers;
+mod build;
 mod context;
 mod entry;
 mod files;
@@ -20,6 +21,7 @@ mod rpc;
 mod server;
 mod sudo;
 mod user;
+mod volumes;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use courier_protocol::envd::init::Init;
 
 /// Where Debian keeps a machine's own CAs; `update-ca-certificates` reads them there.
-const CA_FILE: &str = "usr/local/share/ca-certificates/courier-sandbox.crt";
+pub(crate) const CA_FILE: &str = "usr/local/share/ca-certificates/courier-sandbox.crt";
+
+/// Where the resolver is named.
+pub(crate) const RESOLV_CONF: &str = "etc/resolv.conf";
 
 /// The bundles that programs read, by distribution: Debian, Ubuntu, Alpine and Arch; Fedora; SUSE;
 /// older Alpine. The first is made where there is none.
@@ -58,7 +61,7 @@ pub(crate) enum PrepareError {
 pub(crate) fn prepare(root: &Path, init: &Init) -> Result<BTreeMap<String, String>, PrepareError> {
     // One try of 5 s, then the next: the answer comes from the host's side of the link.
     let resolver = format!("nameserver {}\noptions timeout:5 attempts:2\n", init.nameserver);
-    replace(&root.join("etc/resolv.conf"), &resolver)?;
+    replace(&root.join(RESOLV_CONF), &resolver)?;
     for file in &init.files {
         let relative =
             file.path.strip_prefix('/').filter(|path| !path.split('/').any(|s| s == ".."));

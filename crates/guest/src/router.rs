@@ -6,11 +6,12 @@ use std::sync::Arc;
 use courier_protocol::envd::connect::MAX_MESSAGE_BYTES;
 use courier_protocol::envd::init::{INIT_PATH, Init, READY_PATH};
 use courier_protocol::envd::ports as port_paths;
+use courier_protocol::envd::volume::VOLUME_PATH;
 use http::{Method, StatusCode};
 
 use crate::context::{Context, Settings};
 use crate::http::{self as answers, Request, Response};
-use crate::{files, filesystem, network, ports, process};
+use crate::{build, files, filesystem, network, ports, process, volumes};
 
 /// Answers one request.
 pub(crate) async fn route(context: Arc<Context>, request: Request) -> Response {
@@ -22,10 +23,12 @@ pub(crate) async fn route(context: Arc<Context>, request: Request) -> Response {
         (&Method::GET, "/envs") => answers::json(StatusCode::OK, &context.settings().env_vars),
         (&Method::GET, "/metrics") => metrics(context).await,
         (&Method::POST, INIT_PATH) => init(&context, request).await,
+        (&Method::POST, VOLUME_PATH) => volumes::handle(request).await,
         (_, files::FILES_PATH | files::COMPOSE_PATH) => files::handle(&context, request).await,
         (&Method::POST, path) if let Some(port) = port_paths::port(path) => {
             ports::connect(port, request.into_body()).await
         }
+        (_, path) if build::is_path(path) => build::handle(context, request).await,
         (_, path) => match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
             Some(("filesystem.Filesystem", method)) => {
                 filesystem::service::serve(context, method, request).await

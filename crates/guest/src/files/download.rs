@@ -47,7 +47,7 @@ enum Content {
 ///
 /// # Errors
 /// [`FilesError`].
-pub(super) async fn download(
+pub(crate) async fn download(
     path: PathBuf,
     method: &Method,
     headers: &HeaderMap,
