@@ -4,6 +4,7 @@
 //! by `courier-lifecycle` and acts through a `courier-driver`; what it saw, it reports.
 
 mod admission;
+mod build;
 mod config;
 mod failure;
 mod guest;
@@ -14,8 +15,10 @@ mod registry;
 mod reports;
 mod sandbox;
 mod tunnels;
+mod volumes;
 
 pub use admission::{Capacity, HostMemory, Load};
+pub use build::{BuilderConfig, ImageOrder, Images, LocalBuilder, PulledImage, StoredBuilds};
 pub use config::{BuildDir, Builds, Clock, NodeConfig, system_clock};
 pub use local::{Guard, LocalNode};
 pub use network::NetworkConfig;

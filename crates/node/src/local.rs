@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use courier_driver::{Driver, DriverError};
 use courier_egress::NetworkError;
 use courier_lifecycle::sandbox::{Origin, State};
-use courier_protocol::node::{Body, ByteStream, Node, NodeError, NodeInfo, Report};
+use courier_protocol::node::{Body, ByteStream, Node, NodeError, NodeInfo, Report, Volumes};
 use courier_types::egress::{ExplainRequest, Explanation, FlowPage, NetworkSpec};
 use courier_types::{AccessToken, EndReason, SandboxId, SandboxSpec, Timestamp, Usage};
 use tokio::sync::{Semaphore, oneshot};
@@ -105,6 +105,15 @@ impl LocalNode {
             kill.await.map_err(|error| NodeError::Node(error.into()))??;
         }
         Ok(())
+    }
+
+    /// How it works.
+    pub(crate) fn config(&self) -> &NodeConfig {
+        &self.context.config
+    }
+
+    pub(crate) fn driver(&self) -> &dyn Driver {
+        self.context.driver.as_ref()
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -384,5 +393,9 @@ impl Node for LocalNode {
 
     async fn next_report(&self) -> Report {
         self.context.reports.next().await
+    }
+
+    fn volumes(&self) -> Option<&dyn Volumes> {
+        Some(self)
     }
 }

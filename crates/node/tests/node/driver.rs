@@ -214,8 +214,13 @@ fn network() -> NetworkConfig {
 
 /// A node with short deadlines over a driver.
 pub(crate) fn node(driver: Arc<TestDriver>) -> LocalNode {
+    node_with(driver, Arc::new(OneBuild))
+}
+
+/// The same with other builds.
+pub(crate) fn node_with(driver: Arc<TestDriver>, builds: Arc<dyn Builds>) -> LocalNode {
     let capacity = Capacity { max_sandboxes: 8, ..Capacity::default() };
-    let mut config = NodeConfig::new(Arc::new(OneBuild), capacity, network());
+    let mut config = NodeConfig::new(builds, capacity, network());
     config.make_deadline = Duration::from_secs(5);
     config.ready_deadline = Duration::from_millis(500);
     config.start_deadline = Duration::from_secs(1);

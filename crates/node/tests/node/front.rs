@@ -111,3 +111,13 @@ pub(crate) async fn ask(address: SocketAddr, ask: Ask<'_>) -> Answer {
     let mut stream = send(address, &ask).await;
     read_all(&mut stream, String::new()).await
 }
+
+/// Waits until something holds.
+pub(crate) async fn until(holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it holds in time");
+}

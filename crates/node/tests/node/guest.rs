@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -26,6 +27,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 use tokio_util::io::ReaderStream;
 
+use crate::commands::Inside;
+
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// Requests whose body did not come whole, in all guests.
@@ -48,7 +51,7 @@ pub(crate) enum Manner {
     Rubbish,
     /// It refuses to be told who it is.
     Unwilling,
-    /// It answers, and plays commands.
+    /// It answers, plays commands and gives layers.
     Playing,
 }
 
@@ -80,9 +83,19 @@ async fn serve(socket: OwnedFd, manner: Manner) {
     let mut channel = Channel::new(socket).unwrap();
     // Aborted together with this task.
     let mut connections = JoinSet::new();
+    let inside = Arc::new(Inside::default());
     loop {
         let Ok(stream) = channel.accept().await else { return };
-        let service = service_fn(move |request| answer(request, manner));
+        let inside = Arc::clone(&inside);
+        let service = service_fn(move |request| {
+            let inside = Arc::clone(&inside);
+            async move {
+                match manner {
+                    Manner::Playing => Ok(inside.answer(request).await),
+                    _other => answer(request, manner).await,
+                }
+            }
+        });
         connections.spawn(async move {
             let connection = Builder::new(TokioExecutor::new())
                 .max_header_list_size(1 << 20)
@@ -105,9 +118,6 @@ async fn answer(request: Request<Incoming>, manner: Manner) -> Result<Response<B
     Ok(match path.as_str() {
         "/init" if manner == Manner::Unwilling => text(StatusCode::IM_A_TEAPOT, String::new()),
         "/ready" | "/init" | "/health" => text(StatusCode::NO_CONTENT, String::new()),
-        "/process.Process/Start" if manner == Manner::Playing => {
-            crate::commands::start(&crate::commands::read(request.into_body()).await?)
-        }
         "/process.Process/Silent" => std::future::pending().await,
         "/process.Process/Stream" => stream(Tail::Hang),
         "/process.Process/Break" => stream(Tail::Break),

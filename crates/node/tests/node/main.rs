@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test or its helper")]
 
+mod build;
 mod commands;
 mod data_plane;
 mod driver;

@@ -1,0 +1,142 @@
+//! The image store, for one build: asked off the runtime's threads, under a lease that keeps what the
+//! build touches.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use courier_client::ClientError;
+use courier_image::{
+    BuildManifest, CachedStep, Digest, HostError, ImageError, Layer, LayerError, Lease, Store,
+    StoreError,
+};
+use courier_protocol::node::{Body, NodeError};
+
+use super::key::Key;
+use super::pipe::pipe;
+
+/// Why there is no layer.
+#[derive(Debug)]
+pub(super) enum LayerFailure {
+    /// The guest's answer broke off, or did not come.
+    Guest(ClientError),
+    /// The store did not take it.
+    Store(LayerError),
+    /// The node itself failed.
+    Node(NodeError),
+}
+
+/// The image store as one build uses it.
+#[derive(Clone)]
+pub(super) struct Shelf {
+    store: Store,
+    /// Work that goes on after the build was given up holds it, too.
+    lease: Arc<Lease>,
+}
+
+impl Shelf {
+    /// Takes a lease.
+    pub(super) async fn open(store: &Store) -> Result<Self, NodeError> {
+        let store = store.clone();
+        let (store, lease) = blocking(move || {
+            let lease = store.lease();
+            (store, lease)
+        })
+        .await?;
+        Ok(Self { lease: Arc::new(lease.map_err(host)?), store })
+    }
+
+    /// The store itself, for what brings its own tasks. The lease is this shelf's.
+    pub(super) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> T + Send + 'static,
+    ) -> Result<T, NodeError> {
+        let (store, lease) = (self.store.clone(), Arc::clone(&self.lease));
+        blocking(move || {
+            let answer = work(&store);
+            drop(lease);
+            answer
+        })
+        .await
+    }
+
+    /// Takes a layer that streams in.
+    pub(super) async fn add_layer(&self, body: Body) -> Result<Layer, LayerFailure> {
+        let (pump, pipe) = pipe();
+        let adding = self.ask(move |store| store.add_layer(pipe));
+        let (added, pumped) = tokio::join!(adding, pump.run(body));
+        match (added.map_err(LayerFailure::Node)?, pumped) {
+            (Ok(layer), Ok(())) => Ok(layer),
+            // The reader's error says no more than that it broke off.
+            (_, Err(error)) => Err(LayerFailure::Guest(error)),
+            (Err(error), Ok(())) => Err(LayerFailure::Store(error)),
+        }
+    }
+
+    /// What an earlier build made of a step.
+    pub(super) async fn cached(&self, key: Key) -> Result<Option<CachedStep>, NodeError> {
+        let key = Digest::from_bytes(key.0);
+        self.ask(move |store| store.cached_step(&key)).await?.map_err(host)
+    }
+
+    /// Keeps what came of a step for later builds.
+    pub(super) async fn remember(&self, key: Key, step: CachedStep) -> Result<(), NodeError> {
+        let key = Digest::from_bytes(key.0);
+        self.ask(move |store| store.remember_step(&key, &step)).await?.map_err(host)
+    }
+
+    /// The image of layers, made where it is not there.
+    pub(super) async fn image(
+        &self,
+        layers: Vec<Digest>,
+    ) -> Result<Result<PathBuf, ImageError>, NodeError> {
+        self.ask(move |store| store.image(&layers)).await
+    }
+
+    /// The manifest of a build, if it is here.
+    pub(super) async fn build(&self, build: &str) -> Result<Option<BuildManifest>, NodeError> {
+        let build = build.to_owned();
+        self.ask(move |store| store.build(&build)).await?.map_err(host)
+    }
+
+    /// Publishes a build.
+    pub(super) async fn put_build(
+        &self,
+        build: &str,
+        manifest: BuildManifest,
+    ) -> Result<(), NodeError> {
+        let build = build.to_owned();
+        self.ask(move |store| store.put_build(&build, &manifest)).await?.map_err(host)
+    }
+}
+
+/// Runs what blocks off the runtime's threads. It goes on when the future is dropped.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NodeError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| NodeError::Node(error.into()))
+}
+
+/// What the host refused the store.
+pub(super) fn by_host(error: HostError) -> NodeError {
+    match error {
+        HostError::Full { .. } | HostError::NoSpace { .. } => {
+            NodeError::Full { what: error.to_string() }
+        }
+        HostError::Refused { .. } => NodeError::Node(error.into()),
+    }
+}
+
+/// A store that failed is the host's fault.
+pub(super) fn host(error: StoreError) -> NodeError {
+    match error {
+        StoreError::Host(error) => by_host(error),
+        StoreError::Damaged { .. } | StoreError::Reference { .. } | StoreError::NoLayer { .. } => {
+            NodeError::Node(error.into())
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What holds between two steps: the user, the directory and the environment of the next one.
+
+use std::collections::BTreeMap;
+
+use courier_protocol::node::StepKind;
+use courier_types::BuildConfig;
+
+use super::expand::{ExpandError, expand};
+
+/// Longest path of a directory, in bytes: Linux's own.
+const PATH_MAX_BYTES: usize = 4_096;
+
+/// Longest name of a user: `useradd` takes no longer one.
+const USER_MAX_BYTES: usize = 32;
+
+/// Most bytes of all variables: half of what the guest daemon takes for arguments and environment.
+const ENV_MAX_BYTES: usize = 512 * 1_024;
+
+/// `PATH` where a build sets none: what `login` gives root. For values that say `$PATH:…`.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Why a step makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum StateError {
+    /// A variable's name is none.
+    #[error("{name:?} is no name of a variable")]
+    Name {
+        /// The name, cut.
+        name: String,
+    },
+    /// A variable's value is none.
+    #[error("the value of {name} cannot be used")]
+    Value {
+        /// The variable.
+        name: String,
+        /// Why.
+        #[source]
+        source: ExpandError,
+    },
+    /// A value has a NUL byte.
+    #[error("the value of {name} contains a NUL byte")]
+    Nul {
+        /// The variable.
+        name: String,
+    },
+    /// All variables together are too long.
+    #[error("the variables are longer than {ENV_MAX_BYTES} bytes together")]
+    Environment,
+    /// A directory's path is none.
+    #[error("{path:?} is no directory: expected a path of at most {PATH_MAX_BYTES} bytes")]
+    Workdir {
+        /// The path, cut.
+        path: String,
+    },
+    /// A user's name is none.
+    #[error(
+        "{name:?} is no name of a user: expected letters, digits, '.', '_' and '-', not beginning \
+         with a digit or '-', at most {USER_MAX_BYTES} of them"
+    )]
+    User {
+        /// The name, cut.
+        name: String,
+    },
+}
+
+/// The user, the directory and the environment of the next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) user: String,
+    /// Absolute, clean.
+    pub(super) workdir: String,
+    pub(super) env: BTreeMap<String, String>,
+}
+
+impl State {
+    /// What a build begins with that starts from another one.
+    pub(super) fn of(config: &BuildConfig) -> Self {
+        let BuildConfig { user, workdir, env, start: _, ready: _ } = config.clone();
+        Self { user, workdir, env }
+    }
+
+    /// What the build says about its sandboxes, when this is its end.
+    pub(super) fn config(&self, start: Option<String>, ready: Option<String>) -> BuildConfig {
+        let Self { user, workdir, env } = self.clone();
+        BuildConfig { user, workdir, env, start, ready }
+    }
+
+    /// The state after a step.
+    pub(super) fn after(&self, step: &StepKind) -> Result<Self, StateError> {
+        let mut after = self.clone();
+        match step {
+            StepKind::Run { .. } | StepKind::Copy { .. } => {}
+            StepKind::Workdir(path) => after.workdir = self.resolve(path)?,
+            StepKind::User(name) => after.user = user(name)?,
+            StepKind::Env(pairs) => after.set(pairs)?,
+        }
+        Ok(after)
+    }
+
+    fn set(&mut self, pairs: &[(String, String)]) -> Result<(), StateError> {
+        for (name, value) in pairs {
+            let shown = || name.chars().take(64).collect::<String>();
+            if name.is_empty() || name.contains(['=', '\0']) {
+                return Err(StateError::Name { name: shown() });
+            }
+            let value = expand(value, &self.variables())
+                .map_err(|source| StateError::Value { name: shown(), source })?;
+            if value.contains('\0') {
+                return Err(StateError::Nul { name: shown() });
+            }
+            self.env.insert(name.clone(), value);
+        }
+        let bytes: usize = self.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        if bytes > ENV_MAX_BYTES { Err(StateError::Environment) } else { Ok(()) }
+    }
+
+    /// Everything that a value may refer to: what is set, over what every command has.
+    fn variables(&self) -> BTreeMap<String, String> {
+        let home = match self.user.as_str() {
+            "root" => "/root".to_owned(),
+            user => format!("/home/{user}"),
+        };
+        let given = [("PATH", DEFAULT_PATH), ("HOME", &home), ("USER", &self.user)];
+        let given = given.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        given.chain(self.env.clone()).collect()
+    }
+
+    /// An absolute, clean path from one that may be relative to the current directory.
+    fn resolve(&self, path: &str) -> Result<String, StateError> {
+        let refused = || StateError::Workdir { path: path.chars().take(64).collect() };
+        if path.is_empty() || path.contains('\0') {
+            return Err(refused());
+        }
+        let mut parts: Vec<&str> = Vec::new();
+        let base = if path.starts_with('/') { "" } else { self.workdir.as_str() };
+        for part in base.split('/').chain(path.split('/')) {
+            match part {
+                "" | "." => {}
+                ".." => drop(parts.pop()),
+                name => parts.push(name),
+            }
+        }
+        let whole = format!("/{}", parts.join("/"));
+        if whole.len() > PATH_MAX_BYTES { Err(refused()) } else { Ok(whole) }
+    }
+}
+
+/// A user's name. Dockerfiles may name a group as well, which a login has anyway.
+pub(super) fn user(name: &str) -> Result<String, StateError> {
+    let login = name.split_once(':').map_or(name, |(login, _group)| login);
+    let is_first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if login.len() <= USER_MAX_BYTES && login.starts_with(is_first) && login.chars().all(is_name) {
+        Ok(login.to_owned())
+    } else {
+        Err(StateError::User { name: name.chars().take(64).collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(steps: &[StepKind]) -> Result<State, StateError> {
+        let start = State::of(&BuildConfig::default());
+        steps.iter().try_fold(start, |state, step| state.after(step))
+    }
+
+    fn env(pairs: &[(&str, &str)]) -> StepKind {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        StepKind::Env(pairs.iter().map(owned).collect())
+    }
+
+    #[test]
+    fn a_directory_is_relative_to_the_one_before_and_never_above_the_root() {
+        let workdir = |paths: &[&str]| {
+            let steps: Vec<_> =
+                paths.iter().map(|path| StepKind::Workdir((*path).to_owned())).collect();
+            after(&steps).map(|state| state.workdir)
+        };
+        assert_eq!(workdir(&["app"]).unwrap(), "/home/user/app");
+        assert_eq!(workdir(&["/srv//x/", "./y/../z"]).unwrap(), "/srv/x/z");
+        assert_eq!(workdir(&["../../../.."]).unwrap(), "/");
+        assert!(workdir(&[""]).is_err() && workdir(&["a\0"]).is_err());
+        assert!(workdir(&[&"a".repeat(5_000)]).is_err());
+    }
+
+    #[test]
+    fn variables_build_on_each_other_in_order() {
+        let steps =
+            [env(&[("A", "1"), ("B", "$A$A")]), env(&[("PATH", "/opt/bin:$PATH"), ("A", "${B}2")])];
+        let state = after(&steps).unwrap();
+        assert_eq!(state.env["B"], "11");
+        assert_eq!(state.env["A"], "112");
+        assert!(state.env["PATH"].starts_with("/opt/bin:/usr/local/sbin:"));
+    }
+
+    #[test]
+    fn home_is_that_of_the_current_user() {
+        let steps = [StepKind::User("root".to_owned()), env(&[("X", "$HOME/.cargo")])];
+        assert_eq!(after(&steps).unwrap().env["X"], "/root/.cargo");
+        assert_eq!(after(&[env(&[("X", "$HOME")])]).unwrap().env["X"], "/home/user");
+    }
+
+    #[test]
+    fn what_no_environment_can_hold_is_refused() {
+        for pairs in [[("", "x")], [("A=B", "x")], [("A", "x\0")], [("A", "${")]] {
+            assert!(after(&[env(&pairs)]).is_err(), "{pairs:?}");
+        }
+        let large = "x".repeat(100_000);
+        let names: Vec<String> = (0..6).map(|number| format!("V{number}")).collect();
+        let pairs: Vec<_> = names.iter().map(|name| (name.as_str(), large.as_str())).collect();
+        assert_eq!(after(&[env(&pairs)]), Err(StateError::Environment));
+    }
+
+    #[test]
+    fn a_users_name_is_one_that_a_system_takes() {
+        for (name, login) in [("app", "app"), ("_x-1.y", "_x-1.y"), ("app:www", "app")] {
+            assert_eq!(user(name).as_deref(), Ok(login));
+        }
+        for name in ["", "-x", "1000", "a b", "a/b", "root;id", "ä", &"x".repeat(33)] {
+            assert!(user(name).is_err(), "{name}");
+        }
+    }
+}
