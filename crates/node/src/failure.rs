@@ -29,6 +29,9 @@ pub(crate) enum GuestError {
     /// The request's own body broke off: whoever sent it hung up.
     #[error("the request broke off before its end")]
     BodyBroken,
+    /// Its reader stalled for so long, with so many others, that it held up the sandbox.
+    #[error("the answer was not read on, and many others were not either")]
+    Stalled,
     /// Nothing listens on the port.
     #[error("nothing listens on the port")]
     PortClosed,
@@ -139,6 +142,7 @@ impl Failure {
                 | GuestError::Connection(_)
                 | GuestError::Request(_)
                 | GuestError::BodyBroken
+                | GuestError::Stalled
                 | GuestError::PortClosed
                 | GuestError::Late { .. }
                 | GuestError::Answer { .. }

@@ -3,6 +3,7 @@
 mod body;
 mod meter;
 mod port;
+mod stalls;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -27,6 +28,7 @@ use crate::failure::GuestError;
 use body::{Account, AnswerBody};
 use meter::{Meter, Metered};
 use port::PORTS_LIMIT;
+use stalls::Stalls;
 
 pub(crate) use body::RequestBody;
 pub(crate) use port::PortStream;
@@ -35,7 +37,7 @@ pub(crate) use port::PortStream;
 const REQUESTS_LIMIT: usize = 1_024;
 
 /// Flow-control window of one stream: what may wait here for a slow client.
-const STREAM_WINDOW_BYTES: u32 = 4 * 1_024 * 1_024;
+const STREAM_WINDOW_BYTES: u32 = 256 * 1_024;
 
 /// Flow-control window of the whole connection: one sandbox's share of this process's memory.
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1_024 * 1_024;
@@ -77,6 +79,7 @@ pub(crate) struct Guest {
     /// Connections to ports, which are requests too.
     ports: Arc<Semaphore>,
     meter: Arc<Meter>,
+    stalls: Arc<Stalls>,
     /// The sandbox is being destroyed: whatever is in flight fails.
     cut: CancellationToken,
     /// The connection is over.
@@ -84,6 +87,7 @@ pub(crate) struct Guest {
     failure: Arc<Mutex<Option<Arc<GuestError>>>>,
     answer_deadline: Duration,
     connection: AbortOnDropHandle<()>,
+    _stalls_watched: AbortOnDropHandle<()>,
 }
 
 impl Guest {
@@ -151,8 +155,13 @@ impl Guest {
             }
             drop(tell);
         });
+        let stalls = Arc::new(Stalls::default());
+        let watched = Arc::clone(&stalls);
+        let watch = tokio::spawn(async move { watched.watch().await });
         Ok(Self {
             sender,
+            stalls,
+            _stalls_watched: AbortOnDropHandle::new(watch),
             permits: Arc::new(Semaphore::new(REQUESTS_LIMIT)),
             ports: Arc::new(Semaphore::new(PORTS_LIMIT)),
             meter,
@@ -232,7 +241,11 @@ impl Guest {
             },
             () = late => return Err(GuestError::Late { after }),
         };
-        Ok(answer.map(|body| AnswerBody::new(body, self.cut.clone(), account).boxed_unsync()))
+        Ok(answer.map(|body| self.answer_body(body, account).boxed_unsync()))
+    }
+
+    fn answer_body(&self, body: Incoming, account: Account) -> AnswerBody {
+        AnswerBody::new(self.stalls.begin(body), self.cut.clone(), account)
     }
 
     /// Makes room for one more request.

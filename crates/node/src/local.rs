@@ -191,6 +191,7 @@ fn guest_error(id: &SandboxId, error: GuestError) -> NodeError {
         | GuestError::Connection(_)
         | GuestError::Request(_)
         | GuestError::BodyBroken
+        | GuestError::Stalled
         | GuestError::PortClosed
         | GuestError::Late { .. }
         | GuestError::Answer { .. }

@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use courier_protocol::node::{Body, BoxError};
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 use super::meter::Meter;
+use super::stalls::Flow;
 use crate::failure::GuestError;
 
 /// A request's body; tells when it has been read to its end, or dropped, and whether it broke off.
@@ -69,18 +69,19 @@ impl http_body::Body for RequestBody {
 /// account.
 pub(super) type Account = (OwnedSemaphorePermit, Arc<Meter>);
 
-/// An answer's body. It ends with an error when the sandbox is destroyed, so that whoever passes it
-/// on aborts too instead of ending well. Trailers are dropped: the protocol has none.
+/// An answer's body. It ends with an error when the sandbox is destroyed, or when its reader stalls
+/// beyond what a sandbox can bear, so that whoever passes it on aborts too instead of ending well.
+/// Trailers are dropped: the protocol has none.
 pub(super) struct AnswerBody {
-    inner: Incoming,
+    flow: Arc<Flow>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
     account: Account,
 }
 
 impl AnswerBody {
-    pub(super) fn new(inner: Incoming, cut: CancellationToken, account: Account) -> Self {
-        Self { inner, cut: Box::pin(cut.cancelled_owned()), ended: false, account }
+    pub(super) fn new(flow: Arc<Flow>, cut: CancellationToken, account: Account) -> Self {
+        Self { flow, cut: Box::pin(cut.cancelled_owned()), ended: false, account }
     }
 }
 
@@ -95,14 +96,17 @@ impl http_body::Body for AnswerBody {
         if self.ended {
             return Poll::Ready(None);
         }
-        let frame = match Pin::new(&mut self.inner).poll_frame(context) {
+        let polled =
+            self.flow.read(|body| Pin::new(body).poll_frame(context).map_err(BoxError::from));
+        let frame = match polled.unwrap_or(Poll::Ready(Some(Err(GuestError::Stalled.into())))) {
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => None,
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 self.account.1.delivered(bytes);
+                self.flow.given();
                 return Poll::Ready(Some(Ok(frame)));
             }
-            Poll::Ready(Some(Err(error))) => Some(Err(error.into())),
+            Poll::Ready(Some(Err(error))) => Some(Err(error)),
             Poll::Ready(None) => None,
             Poll::Pending => match self.cut.as_mut().poll(context) {
                 Poll::Ready(()) => Some(Err(GuestError::Ended.into())),
@@ -114,10 +118,10 @@ impl http_body::Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.inner.is_end_stream()
+        self.ended || self.flow.look(http_body::Body::is_end_stream).unwrap_or_default()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.flow.look(http_body::Body::size_hint).unwrap_or_default()
     }
 }

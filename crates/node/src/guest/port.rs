@@ -79,7 +79,7 @@ impl Guest {
         };
         match answer.status() {
             StatusCode::OK => Ok(PortStream {
-                download: AnswerBody::new(answer.into_body(), self.cut.clone(), account),
+                download: self.answer_body(answer.into_body(), account),
                 unread: Bytes::new(),
                 upload: PollSender::new(upload),
                 _permit: permit,

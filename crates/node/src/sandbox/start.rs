@@ -88,6 +88,7 @@ impl Transport for Direct {
             | GuestError::Channel(_)
             | GuestError::Connection(_)
             | GuestError::BodyBroken
+            | GuestError::Stalled
             | GuestError::PortClosed
             | GuestError::Late { .. }
             | GuestError::Answer { .. }

@@ -97,6 +97,31 @@ async fn an_endless_answer_is_held_back_by_a_client_that_does_not_read() {
 }
 
 #[tokio::test]
+async fn a_crowd_that_does_not_read_is_thinned_out_before_it_holds_up_the_sandbox_for_good() {
+    let (_driver, node) = with_guest(Manner::Polite).await;
+    let id = spec(1, None).id;
+    let mut held = Vec::new();
+    for _stream in 0..100 {
+        let answer = node.request(&id, get("/process.Process/Endless")).await.unwrap();
+        held.push(answer.into_body());
+    }
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(10)).await;
+    tokio::time::resume();
+    let shown = node.request(&id, get("/process.Process/Show")).await.unwrap();
+    let shown = tokio::time::timeout(PATIENCE, shown.into_body().collect()).await;
+    assert!(shown.unwrap().is_ok());
+    let mut cut = 0;
+    for body in &mut held {
+        // What was cut off never looks like a proper end.
+        if tokio::time::timeout(PATIENCE, body.frame()).await.unwrap().unwrap().is_err() {
+            cut += 1;
+        }
+    }
+    assert!((1..100).contains(&cut), "{cut} of 100 were cut off");
+}
+
+#[tokio::test]
 async fn a_crowd_of_cancelled_streams_does_not_cost_the_sandbox() {
     let (_driver, node) = with_guest(Manner::Polite).await;
     let id = spec(1, None).id;
