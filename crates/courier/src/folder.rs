@@ -38,6 +38,7 @@ const KEY: &str = "api-key";
 const VAULT_KEY: &str = "vault.key";
 const CA_SEED: &str = "egress-ca.seed";
 const DATABASE: &str = "courier.db";
+const UPLOADS: &str = "uploads";
 
 /// What a running server says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,11 @@ impl Folder {
                 .with_context(|| format!("{} cannot be made", folder.display()))?;
         }
         Ok(own)
+    }
+
+    /// The folder of the archives that clients upload for builds.
+    pub(crate) fn uploads(&self) -> PathBuf {
+        self.0.join(UPLOADS)
     }
 
     /// The API key made at the first start.

@@ -5,6 +5,7 @@ pub(crate) mod ca;
 mod dispatch;
 mod domain;
 mod listen;
+mod no_builder;
 mod patience;
 mod root;
 mod setup;
@@ -136,6 +137,7 @@ async fn start(
     let mut server_config = courier_server::Config {
         domain: domain.map(ToString::to_string),
         egress_default: args.egress_default.into(),
+        build_egress: args.build_egress.read()?,
         ..Default::default()
     };
     if let Some(max) = args.max_sandboxes {
@@ -151,7 +153,15 @@ async fn start(
     let node = compose::server_node(config, NodeParts { capacity, network }).await?;
     let node = Arc::new(node);
     let shared: SharedNode = Arc::clone(&node) as SharedNode;
-    let parts = Parts { store, node: shared, vault, presets, tunnels: Arc::new(tunnels) };
+    let parts = Parts {
+        store,
+        node: shared,
+        builder: Arc::new(no_builder::NoBuilder),
+        vault,
+        presets,
+        tunnels: Arc::new(tunnels),
+        uploads: folder.uploads(),
+    };
     let server = Server::start(server_config, parts).await?;
     Ok((node, server, new_key))
 }

@@ -4,6 +4,7 @@
 //! sandbox or silently do nothing is listed by name and refused by the server. Field names are the
 //! wire's own.
 
+mod build;
 mod cursor;
 mod error;
 mod logs;
@@ -15,7 +16,13 @@ mod sandbox_request;
 mod secret;
 mod template;
 mod template_ref;
+mod volume;
 
+pub use build::{
+    BuildLogEntry, BuildStatusReason, ImageRegistry, NewTemplateBuild, RequestedTemplateBuild,
+    StartTemplateBuild, TemplateBuild, TemplateBuildInfo, TemplateBuildLogs, TemplateBuildStatus,
+    TemplateFiles, TemplateStep,
+};
 pub use cursor::{Cursor, CursorError, Order};
 pub use error::ErrorBody;
 pub use logs::{LogEntry, LogLevel, LogLine, SandboxLogs, SandboxLogsV2};
@@ -31,8 +38,14 @@ pub use sandbox_request::{
     AutoResume, ConnectSandbox, Iam, NewSandbox, RefreshRequest, TimeoutRequest, VolumeMount,
 };
 pub use secret::{NewSecret, Secret, SecretUpdate};
-pub use template::{Template, TemplateAlias};
+pub use template::{
+    AssignTags, AssignedTags, DeleteTags, Template, TemplateAlias, TemplateTag, TemplateUpdate,
+    TemplateWithBuilds, UpdatedTemplate,
+};
 pub use template_ref::{TemplateRef, TemplateRefError};
+pub use volume::{
+    NewVolume, Volume, VolumeAndToken, VolumeEntry, VolumeEntryKind, VolumeMetadata, VolumeQuery,
+};
 
 /// The deprecated `clientID` that every sandbox must still carry.
 pub const CLIENT_ID: &str = "courier";

@@ -13,6 +13,7 @@ mod sandbox;
 #[cfg(feature = "openapi")]
 pub mod schema;
 mod secret;
+mod template;
 mod tunnel;
 
 pub use egress::{Egress, FlowLine, FlowNotice, Proposal, Proxy};
@@ -26,6 +27,7 @@ pub use limits::LimitsBody;
 pub use port::{PORT_PROTOCOL, port_path};
 pub use sandbox::{NewSandbox, Sandbox, SandboxList, SandboxPatch, SandboxState, UsageBody};
 pub use secret::{NewSecret, Secret, SecretList, SecretValuePut, TokenAnswer, TokenQuestion};
+pub use template::{TemplateConfig, TemplateDetail};
 pub use tunnel::{
     CONNECTOR_PROTOCOL, TUNNEL_DOMAIN, TUNNEL_HEADER_BYTES, TUNNEL_STREAMS_MAX,
     TUNNEL_WINDOW_BYTES, TUNNEL_WINDOWS_BYTES, Tunnel, TunnelBy, TunnelList, connector_path,

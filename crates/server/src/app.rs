@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use courier_protocol::node::{NodeInfo, Presets, SharedNode, TunnelHub};
+use courier_protocol::node::{NodeInfo, Presets, SharedBuilder, SharedNode, TunnelHub};
 use courier_store::{SandboxRow, Store};
 use courier_types::SandboxId;
 use tokio::sync::{Notify, OwnedMutexGuard, RwLock, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::builds::{Builds, Uploads};
 use crate::reconcile::Samples;
 use crate::sandboxes::CreateError;
 use crate::{Config, Parts, Vault};
@@ -24,10 +25,15 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) node: SharedNode,
+    pub(crate) builder: SharedBuilder,
     pub(crate) vault: Vault,
     pub(crate) presets: Arc<dyn Presets>,
     pub(crate) tunnels: Arc<dyn TunnelHub>,
     pub(crate) node_info: NodeInfo,
+    /// Builds under way.
+    pub(crate) builds: Arc<Builds>,
+    /// Archives of builds.
+    pub(crate) uploads: Uploads,
     /// Samples of usage, by sandbox.
     pub(crate) samples: Samples,
     /// Creates under way, by sandbox. Bounded by the projects' limits.
@@ -52,11 +58,14 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(config: Config, parts: Parts, node_info: NodeInfo) -> Self {
-        let Parts { store, node, vault, presets, tunnels } = parts;
+        let Parts { store, node, builder, vault, presets, tunnels, uploads } = parts;
         Self {
+            builds: Arc::new(Builds::new(config.builds_at_once)),
+            uploads: Uploads::new(uploads),
             config,
             store,
             node,
+            builder,
             vault,
             presets,
             tunnels,
@@ -74,14 +83,16 @@ impl App {
         }
     }
 
-    /// True once the server takes no new sandboxes.
+    /// True once the server takes no new sandboxes and builds.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// From now on the server takes no new sandboxes.
+    /// From now on the server takes no new sandboxes and builds; those builds end that are under
+    /// way, for they may take longer than anybody waits for a server to stop.
     pub(crate) fn start_draining(&self) {
         self.draining.store(true, Ordering::Release);
+        self.builds.stop.cancel();
     }
 
     /// Publishes that a create is under way, until the guard goes.

@@ -2,6 +2,7 @@
 
 mod absent;
 mod answers;
+mod builds;
 mod connect;
 mod create;
 mod list;
@@ -10,6 +11,7 @@ mod metrics;
 pub(crate) mod network;
 mod secrets;
 mod single;
+mod tags;
 mod templates;
 
 use std::sync::Arc;
@@ -57,7 +59,15 @@ fn templates() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(templates::list_v1))
         .routes(routes!(templates::list_v2))
         .routes(routes!(templates::alias))
-        .routes(routes!(templates::detail))
+        .routes(routes!(templates::detail, templates::delete))
+        .routes(routes!(templates::update))
+        .routes(routes!(builds::request))
+        .routes(routes!(builds::files))
+        .routes(routes!(builds::start))
+        .routes(routes!(builds::status))
+        .routes(routes!(builds::logs))
+        .routes(routes!(tags::assign, tags::remove))
+        .routes(routes!(tags::list))
 }
 
 fn secrets() -> OpenApiRouter<Arc<App>> {

@@ -7,7 +7,9 @@ mod replace;
 mod stored_secrets;
 
 pub(crate) use env::{EnvError, EnvOrder};
-pub(crate) use layers::{Asked, EgressError, Granted, Wish, check_ways, grant, template_bound};
+pub(crate) use layers::{
+    Asked, EgressError, Granted, Wish, check_ways, grant, grant_build, template_bound,
+};
 pub(crate) use replace::{Change, replace};
 pub use stored_secrets::StoredSecrets;
 pub(crate) use stored_secrets::hash_of;

@@ -4,6 +4,7 @@
 //! router ─ layers (panic, time limit) ─ authentication ─ e2b/*, v1/*   handlers: parse, delegate, answer
 //!                                                            │
 //!                                                       sandboxes/*     create, kill, deadlines
+//!                                                       builds/*        builds of templates
 //!                                                        │      │
 //! reconcile/* ── start, reports, sweep, samples ───────▶ store  node
 //! ```
@@ -14,6 +15,7 @@
 mod app;
 mod auth;
 mod bootstrap;
+mod builds;
 mod clock;
 mod config;
 mod e2b;
@@ -26,12 +28,13 @@ mod router;
 mod sandboxes;
 mod secrets;
 mod server;
+mod templates;
 mod v1;
 mod vault;
 
 pub use auth::ApiKey;
 pub use bootstrap::{DEFAULT_PROJECT, ensure_default_project, issue_api_key};
-pub use config::{Config, EgressDefault};
+pub use config::{BuildEgress, Config, EgressDefault};
 pub use egress::StoredSecrets;
 pub use openapi::document as openapi_document;
 pub use server::{Parts, Server, StartError};

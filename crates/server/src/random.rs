@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use courier_types::egress::GuestToken;
-use courier_types::{AccessToken, ApiKeyId, ProjectId, SandboxId, SecretId};
+use courier_types::{AccessToken, ApiKeyId, BuildId, ProjectId, SandboxId, SecretId, TemplateId};
 
 /// Random bytes of an access token: 256 bits.
 const TOKEN_BYTES: usize = 32;
@@ -22,6 +22,14 @@ pub(crate) fn project_id() -> ProjectId {
 
 pub(crate) fn api_key_id() -> ApiKeyId {
     ApiKeyId::from_random(rand::random())
+}
+
+pub(crate) fn template_id() -> TemplateId {
+    TemplateId::from_random(rand::random())
+}
+
+pub(crate) fn build_id() -> BuildId {
+    BuildId::from_random(rand::random())
 }
 
 pub(crate) fn access_token() -> AccessToken {

@@ -26,7 +26,9 @@ pub(crate) fn build(app: &Arc<App>) -> Router {
         .layer(from_fn_with_state(ANSWER_TIMEOUT, limit_time))
         .merge(long)
         .layer(from_fn_with_state(Arc::clone(app), authenticate));
+    let (ticketed, _document) = v1::ticket_routes().split_for_parts();
     open.merge(guarded)
+        .merge(ticketed)
         .fallback(unknown_path)
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .layer(from_fn(catch_panics))
@@ -39,6 +41,7 @@ pub(crate) fn document() -> OpenApi {
         .merge(open())
         .merge(short())
         .merge(v1::long_routes())
+        .merge(v1::ticket_routes())
         .into_openapi()
 }
 

@@ -1,10 +1,11 @@
 //! The server as its composer sees it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use courier_protocol::node::{NodeError, Presets, SharedNode, TunnelHub};
+use courier_protocol::node::{NodeError, Presets, SharedBuilder, SharedNode, TunnelHub};
 use courier_store::Store;
 
 use crate::app::App;
@@ -30,12 +31,16 @@ pub struct Parts {
     pub store: Store,
     /// The node.
     pub node: SharedNode,
+    /// The part of the node that makes builds.
+    pub builder: SharedBuilder,
     /// The key of what is kept encrypted.
     pub vault: Vault,
     /// Presets for package managers.
     pub presets: Arc<dyn Presets>,
     /// Tunnels that sandboxes may be given, and who takes connectors.
     pub tunnels: Arc<dyn TunnelHub>,
+    /// Folder for the archives that clients upload for builds; made where it is missing.
+    pub uploads: PathBuf,
 }
 
 impl std::fmt::Debug for Parts {
@@ -53,6 +58,7 @@ impl Drop for Server {
     /// The reconcilers end with the server that started them.
     fn drop(&mut self) {
         self.app.stop.cancel();
+        self.app.builds.stop.cancel();
     }
 }
 
@@ -81,7 +87,8 @@ impl Server {
         router::build(&self.app)
     }
 
-    /// From now on new sandboxes are refused with 503; everything else goes on.
+    /// From now on new sandboxes and builds are refused with 503, and builds under way end; everything
+    /// else goes on.
     pub fn begin_drain(&self) {
         self.app.start_draining();
     }

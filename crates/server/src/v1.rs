@@ -7,7 +7,9 @@ mod info;
 mod ports;
 mod sandboxes;
 mod secrets;
+mod templates;
 mod tunnels;
+mod uploads;
 
 use std::sync::Arc;
 
@@ -29,6 +31,8 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sandboxes::create, sandboxes::list))
         .routes(routes!(sandboxes::detail, sandboxes::patch, sandboxes::kill))
         .routes(routes!(ports::connect))
+        .routes(routes!(templates::detail))
+        .routes(routes!(templates::cancel))
         .merge(egress_routes())
         .merge(secrets_routes())
 }
@@ -53,4 +57,9 @@ fn secrets_routes() -> OpenApiRouter<Arc<App>> {
 /// Routes that want a key and bound their own time.
 pub(crate) fn long_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(executions::execute))
+}
+
+/// Routes that want no key, because what they want is in their URL, and bound their own time.
+pub(crate) fn ticket_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(uploads::upload))
 }

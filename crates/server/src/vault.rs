@@ -102,6 +102,13 @@ pub(crate) enum Place<'a> {
         /// Number of the value.
         version: u64,
     },
+    /// The leave to upload an archive.
+    Upload {
+        /// Whose it will be.
+        project: &'a ProjectId,
+        /// What its owner calls it: hexadecimal digits.
+        hash: &'a str,
+    },
     /// What a sandbox was made with.
     Sandbox {
         /// Whose it is.
@@ -117,6 +124,7 @@ impl Place<'_> {
         match self {
             Self::Check => "check".to_owned(),
             Self::Secret { project, id, version } => format!("secret {project} {id} {version}"),
+            Self::Upload { project, hash } => format!("upload {project} {hash}"),
             Self::Sandbox { project, id } => format!("sandbox {project} {id}"),
         }
     }

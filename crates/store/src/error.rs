@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use courier_types::SecretId;
 use courier_types::egress::SecretName;
+use courier_types::{SecretId, VolumeId};
 
 /// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +97,54 @@ pub enum StoreError {
     NoSecret {
         /// Its id.
         id: SecretId,
+    },
+    /// The project has a volume of that name.
+    #[error("the project has a volume {name} already")]
+    VolumeExists {
+        /// The name.
+        name: String,
+    },
+    /// The project has as many volumes as it may have.
+    #[error("the project has {max} volumes, the most that it may have")]
+    TooManyVolumes {
+        /// How many that is.
+        max: u64,
+    },
+    /// A sandbox was to have a volume that is not there.
+    #[error("volume {id} is not there")]
+    NoVolume {
+        /// Its id.
+        id: VolumeId,
+    },
+    /// Sandboxes that have not ended have the volume.
+    #[error("sandboxes have the volume: {}", sandboxes.join(", "))]
+    VolumeInUse {
+        /// Some of them.
+        sandboxes: Vec<String>,
+    },
+    /// The project has as many builds under way as it may have.
+    #[error("the project has {max} builds that wait or are under way, the most that it may have")]
+    TooManyBuilds {
+        /// How many that is.
+        max: u64,
+    },
+    /// The project has as many templates as it may have.
+    #[error("the project has {max} templates, the most that it may have")]
+    TooManyTemplates {
+        /// How many that is.
+        max: u64,
+    },
+    /// The template has as many tags as it may have.
+    #[error("the template would have more than {max} tags, the most that it may have")]
+    TooManyTags {
+        /// How many that is.
+        max: u64,
+    },
+    /// Sandboxes of the template are alive.
+    #[error("sandboxes of the template are alive: {}", sandboxes.join(", "))]
+    TemplateInUse {
+        /// Some of them.
+        sandboxes: Vec<String>,
     },
     /// The name belongs to another template.
     #[error("the name {name:?} belongs to another template")]

@@ -4,6 +4,10 @@
 //! one is under way; a small pool of read-only connections reads. What a method has returned is on
 //! disk (`synchronous=FULL`). The statements keep to what PostgreSQL understands too.
 
+mod build_logs;
+mod build_row;
+mod build_writes;
+mod builds;
 mod connection;
 mod error;
 mod guest_tokens;
@@ -17,8 +21,15 @@ mod sandbox_writes;
 mod sandboxes;
 mod sealed;
 mod secrets;
+mod template_tags;
 mod templates;
+mod uploads;
+mod volumes;
 
+pub use build_logs::{BuildLogRow, LogDirection, LogLevelRow};
+pub use build_row::{BuildReason, BuildRow, BuildState};
+pub use build_writes::{BuildBounds, FinishedBuild, NewBuild, RequestedBuild, StartedBuild};
+pub use builds::BuildKey;
 pub use connection::Store;
 pub use error::{OpenError, StoreError};
 pub use guest_tokens::{LiveGuestToken, NewGuestToken, TokenHash};
@@ -31,4 +42,7 @@ pub use sandbox_writes::{AliveLimit, Ended, StateReport};
 pub use sandboxes::{PageOrder, PagePosition};
 pub use sealed::Sealed;
 pub use secrets::{SecretKey, SecretRow, SecretUpdate};
-pub use templates::{NewTemplate, TemplateRow};
+pub use template_tags::TagRow;
+pub use templates::{DEFAULT_TAG, NewTemplate, TemplateRow};
+pub use uploads::UploadRow;
+pub use volumes::{SandboxVolume, VolumeRow, VolumeState};

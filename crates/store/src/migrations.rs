@@ -7,14 +7,16 @@ use sqlx::{Row as _, SqlitePool};
 use crate::OpenError;
 
 /// Every version's script, oldest first; the version is the position, from 1.
-const SCRIPTS: [&str; 3] = [
+const SCRIPTS: [&str; 5] = [
     include_str!("schema/0001_initial.sql"),
     include_str!("schema/0002_purpose.sql"),
     include_str!("schema/0003_egress.sql"),
+    include_str!("schema/0004_builds.sql"),
+    include_str!("schema/0005_volumes.sql"),
 ];
 
 /// The newest schema version that this program knows.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 5;
 
 const CREATE_LEDGER: &str =
     "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)";

@@ -54,14 +54,17 @@ impl Store {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Which secrets a sandbox may use now; none where it does not live.
+    /// Which secrets a sandbox may use now, be it a client's or that of a build's steps; none where
+    /// it does not live.
     ///
     /// # Errors
     /// The database refused.
     pub async fn secret_claims(&self, id: &SandboxId) -> Result<Option<SecretClaims>, StoreError> {
         let row = sqlx::query(
             "SELECT id, project_id, secret_names FROM sandboxes \
-             WHERE id = $1 AND desired = 'running' AND ended_at IS NULL",
+             WHERE id = $1 AND desired = 'running' AND ended_at IS NULL \
+             UNION ALL SELECT sandbox_id AS id, project_id, secret_names FROM builds \
+             WHERE sandbox_id = $1 AND state = 'building'",
         )
         .bind(id.as_str())
         .fetch_optional(&self.reader)

@@ -68,6 +68,11 @@ impl<'a> Columns<'a> {
         u64::try_from(number).map_err(|source| self.corrupt(column, source))
     }
 
+    pub(crate) fn count_or_none(&self, column: &'static str) -> Result<Option<u64>, StoreError> {
+        let number: Option<i64> = self.row.try_get(column)?;
+        number.map(u64::try_from).transpose().map_err(|source| self.corrupt(column, source))
+    }
+
     pub(crate) fn corrupt(
         &self,
         column: &'static str,

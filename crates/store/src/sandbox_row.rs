@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use courier_types::egress::SecretName;
 use courier_types::{
-    AccessToken, DesiredState, EndReason, Generation, Limits, ObservedState, ProjectId, SandboxId,
-    TemplateId, Timestamp, Usage,
+    AccessToken, DesiredState, EndReason, Generation, Limits, MountPath, ObservedState, ProjectId,
+    SandboxId, TemplateId, Timestamp, Usage, VolumeId,
 };
 use serde::de::DeserializeOwned;
 use serde::de::IntoDeserializer as _;
@@ -24,6 +24,9 @@ pub enum Purpose {
     Client,
     /// The server made it for one execution and destroys it with that.
     Execution,
+    /// The server made it to reach the content of a volume, and destroys it when nobody asks for that
+    /// any more. Clients do not see it.
+    Volume,
 }
 
 impl Purpose {
@@ -32,6 +35,7 @@ impl Purpose {
         match self {
             Self::Client => "client",
             Self::Execution => "execution",
+            Self::Volume => "volume",
         }
     }
 }
@@ -76,6 +80,8 @@ pub struct NewSandboxRow {
     pub secret_names: Vec<SecretName>,
     /// Tokens that it is given.
     pub tokens: Vec<NewGuestToken>,
+    /// Volumes that it has, and where.
+    pub volumes: Vec<(VolumeId, MountPath)>,
 }
 
 /// A sandbox, alive or ended.

@@ -9,7 +9,7 @@ use crate::guest_tokens;
 use crate::idempotency::{self, Idempotency, Insertion};
 use crate::row::{to_bigint, to_json};
 use crate::sandbox_row::observed_columns;
-use crate::{NewSandboxRow, Store, StoreError};
+use crate::{NewSandboxRow, Store, StoreError, volumes};
 
 /// How many sandboxes that have not ended a project may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,7 @@ impl Store {
         check_limit(&mut transaction, new, limit).await?;
         insert_row(&mut transaction, new).await?;
         guest_tokens::insert(&mut transaction, &new.spec.id, &new.tokens).await?;
+        volumes::insert(&mut transaction, &new.spec.id, &new.volumes).await?;
         sqlx::query(
             "UPDATE templates SET spawn_count = spawn_count + 1, last_spawned_at = $2 \
              WHERE id = $1",

@@ -35,20 +35,21 @@ const ALIVE: &str = concat!(
 const ALIVE_OF_PROJECT: &str = concat!(
     "SELECT ",
     sandbox_columns!(),
-    " FROM sandboxes WHERE project_id = $1 AND ended_at IS NULL ORDER BY created_at, id"
+    " FROM sandboxes WHERE project_id = $1 AND ended_at IS NULL AND purpose <> 'volume' \
+     ORDER BY created_at, id"
 );
 
 const PAGE_UP: &str = concat!(
     "SELECT ",
     sandbox_columns!(),
-    " FROM sandboxes WHERE project_id = $1 \
+    " FROM sandboxes WHERE project_id = $1 AND purpose <> 'volume' \
      AND (created_at > $2 OR (created_at = $2 AND id > $3)) ORDER BY created_at, id LIMIT $4"
 );
 
 const PAGE_DOWN: &str = concat!(
     "SELECT ",
     sandbox_columns!(),
-    " FROM sandboxes WHERE project_id = $1 \
+    " FROM sandboxes WHERE project_id = $1 AND purpose <> 'volume' \
      AND (created_at < $2 OR (created_at = $2 AND id < $3)) \
      ORDER BY created_at DESC, id DESC LIMIT $4"
 );
@@ -72,7 +73,7 @@ impl Store {
         rows.iter().map(sandbox_of).collect()
     }
 
-    /// The project's sandboxes that have not ended, oldest first. Bounded by the project's limit.
+    /// The project's sandboxes that have not ended, oldest first, but for those that reach volumes. Bounded by the project's limit.
     ///
     /// # Errors
     /// The database refused.
@@ -82,7 +83,7 @@ impl Store {
         rows.iter().map(sandbox_of).collect()
     }
 
-    /// One page of the project's sandboxes, ended ones too.
+    /// One page of the project's sandboxes, ended ones too, but for those that reach volumes.
     ///
     /// # Errors
     /// The database refused.

@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 
 use courier_store::{
-    AliveLimit, ApiKeyRow, Ended, Idempotency, Insertion, KeyHash, NewGuestToken, NewSandboxRow,
-    NewTemplate, PageOrder, PagePosition, ProjectRow, Purpose, Sealed, SecretKey, SecretRow,
-    SecretUpdate, StateReport, Store, StoreError, StoredSpec, TokenHash,
+    AliveLimit, ApiKeyRow, BuildKey, BuildRow, DEFAULT_TAG, Ended, Idempotency, Insertion, KeyHash,
+    NewGuestToken, NewSandboxRow, NewTemplate, PageOrder, PagePosition, ProjectRow, Purpose,
+    Sealed, SecretKey, SecretRow, SecretUpdate, StateReport, Store, StoreError, StoredSpec,
+    TokenHash,
 };
 use courier_types::{
-    AccessToken, ApiKeyId, DesiredState, EndReason, Generation, Limits, ObservedState, ProjectId,
-    SandboxId, SecretId, TemplateId, Timestamp, Usage,
+    AccessToken, ApiKeyId, BuildConfig, BuildId, DesiredState, EndReason, Generation, Limits,
+    ObservedState, ProjectId, SandboxId, SecretId, TemplateId, Timestamp, Usage,
 };
 use tempfile::TempDir;
 
@@ -67,6 +68,7 @@ impl World {
             sealed: sealed("environment"),
             secret_names: vec!["openai".parse().unwrap()],
             tokens: Vec::new(),
+            volumes: Vec::new(),
         }
     }
 
@@ -265,10 +267,19 @@ fn template(number: u8, names: &[&str], build: &str) -> NewTemplate {
         project_id: None,
         names: names.iter().map(|name| (*name).to_owned()).collect(),
         build: build.to_owned(),
-        build_id: format!("id of {build}"),
+        build_id: BuildId::from_hash(std::array::from_fn(|at| {
+            build.as_bytes().get(at).copied().unwrap_or_default()
+        })),
+        config: BuildConfig::default(),
         limits: Limits::default(),
         egress: None,
     }
+}
+
+/// The build that a template's sandboxes are made from.
+async fn newest(world: &World, template: &TemplateId) -> BuildRow {
+    let found = world.store.find_ready_build(template, &BuildKey::Tag(DEFAULT_TAG)).await;
+    found.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -282,7 +293,7 @@ async fn a_template_of_the_same_name_gets_a_new_build_and_keeps_its_id() {
     assert_eq!(world.store.register_template(&again, at(3)).await.unwrap(), id);
     let find = async |name: &str| world.store.find_template(&world.project.id, name).await.unwrap();
     let found = find("third").await.unwrap();
-    assert_eq!((found.build.as_str(), found.build_count), ("base-2", 2));
+    assert_eq!((newest(&world, &id).await.reference.as_str(), found.build_count), ("base-2", 2));
     assert_eq!((found.created_at, found.updated_at), (at(1), at(2)));
     assert_eq!(found.names, ["base", "third"]);
     assert_eq!(find("other").await, None);
@@ -475,10 +486,8 @@ async fn a_template_keeps_the_policy_of_its_newest_build() {
     let policy: courier_types::egress::Policy =
         serde_json::from_str(r#"{"rules":[{"allow":"api.example.com"}]}"#).unwrap();
     let bounded = NewTemplate { egress: Some(policy.clone()), ..template(1, &["a"], "a-1") };
-    world.store.register_template(&bounded, at(1)).await.unwrap();
-    let found = world.store.find_template(&world.project.id, "a").await.unwrap().unwrap();
-    assert_eq!(found.egress, Some(policy));
+    let id = world.store.register_template(&bounded, at(1)).await.unwrap();
+    assert_eq!(newest(&world, &id).await.egress, Some(policy));
     world.store.register_template(&template(1, &["a"], "a-2"), at(2)).await.unwrap();
-    let found = world.store.find_template(&world.project.id, "a").await.unwrap().unwrap();
-    assert_eq!(found.egress, None);
+    assert_eq!(newest(&world, &id).await.egress, None);
 }

@@ -15,7 +15,7 @@ mod secret;
 mod time;
 mod volume;
 
-pub use build::{BuildConfig, DEFAULT_USER, DEFAULT_WORKDIR};
+pub use build::{BuildConfig, BuildId, DEFAULT_USER, DEFAULT_WORKDIR};
 pub use end::EndReason;
 pub use id::{
     ApiKeyId, ExecutionId, IdError, ProjectId, SandboxId, SecretId, TemplateId, VolumeId,

@@ -1,9 +1,13 @@
 //! Flags of `courier serve`, with the environment variables that stand for them.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
 
+use anyhow::Context as _;
 use courier_node::TunnelSpec;
-use courier_server::EgressDefault;
+use courier_server::{BuildEgress, EgressDefault};
 
 use super::outside::OutsideArgs;
 
@@ -40,6 +44,17 @@ pub(crate) struct Args {
         help_heading = "Ways out of sandboxes"
     )]
     pub(crate) egress_default: WhenUnsaid,
+    /// What the steps of template builds may reach: `presets` for the registries of package managers,
+    /// as far as this machine knows them, `internet` for all that is public, or a file with a policy
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "presets",
+        env = "COURIER_BUILD_EGRESS",
+        hide_env_values = true,
+        help_heading = "Ways out of sandboxes"
+    )]
+    pub(crate) build_egress: BuildsMay,
     /// Private tunnel: lets sandboxes whose policy names it reach one service, which is dialled from
     /// here, as NAME.tunnel.internal (may be repeated; with ';' between several in the variable)
     #[arg(
@@ -70,5 +85,45 @@ impl From<WhenUnsaid> for EgressDefault {
             WhenUnsaid::Deny => Self::Deny,
             WhenUnsaid::Internet => Self::Internet,
         }
+    }
+}
+
+/// What the steps of builds may reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BuildsMay {
+    /// What the presets stand for
+    Presets,
+    /// Everything public
+    Internet,
+    /// What the policy in this file says
+    File(PathBuf),
+}
+
+impl FromStr for BuildsMay {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "presets" => Self::Presets,
+            "internet" => Self::Internet,
+            file => Self::File(file.into()),
+        })
+    }
+}
+
+impl BuildsMay {
+    /// What that is, with the file read.
+    pub(crate) fn read(&self) -> anyhow::Result<BuildEgress> {
+        Ok(match self {
+            Self::Presets => BuildEgress::default(),
+            Self::Internet => BuildEgress::Internet,
+            Self::File(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("--build-egress {}", path.display()))?;
+                let policy = serde_json::from_str(&text)
+                    .with_context(|| format!("--build-egress {}", path.display()))?;
+                BuildEgress::Policy(Box::new(policy))
+            }
+        })
     }
 }

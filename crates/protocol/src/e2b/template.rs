@@ -1,6 +1,8 @@
-//! What clients get about templates.
+//! What clients get about templates, and how they tag and change them.
 
 use serde::{Deserialize, Serialize};
+
+use super::{TemplateBuild, TemplateBuildStatus};
 
 /// One template of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,7 +12,7 @@ pub struct Template {
     /// Its id.
     #[serde(rename = "templateID")]
     pub template_id: String,
-    /// Id of its newest build.
+    /// Id of the build that its name means without a tag; of its newest where there is none such.
     #[serde(rename = "buildID")]
     pub build_id: String,
     /// Cores of its sandboxes, rounded up.
@@ -25,7 +27,7 @@ pub struct Template {
     pub public: bool,
     /// Its names, without a namespace.
     pub aliases: Vec<String>,
-    /// Its names.
+    /// Its names, with the namespace of a project's.
     pub names: Vec<String>,
     /// When it was made, RFC 3339.
     pub created_at: String,
@@ -42,8 +44,21 @@ pub struct Template {
     pub build_count: u64,
     /// Version of the envd protocol inside.
     pub envd_version: String,
-    /// State of its newest build: only finished ones are listed.
-    pub build_status: String,
+    /// State of its newest build.
+    pub build_status: TemplateBuildStatus,
+    /// Whether it is one of the installation's own.
+    pub is_default: bool,
+}
+
+/// Answer of `GET /templates/{templateID}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TemplateWithBuilds {
+    /// The template.
+    #[serde(flatten)]
+    pub template: Template,
+    /// Its newest builds, newest first.
+    pub builds: Vec<TemplateBuild>,
 }
 
 /// Answer of `GET /templates/aliases/{alias}`.
@@ -56,4 +71,66 @@ pub struct TemplateAlias {
     pub template_id: String,
     /// Whether every project may use it.
     pub public: bool,
+}
+
+/// Body of `PATCH /v2/templates/{templateID}`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TemplateUpdate {
+    /// Whether every project may use it; absent changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<bool>,
+}
+
+/// Answer of `PATCH /v2/templates/{templateID}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UpdatedTemplate {
+    /// Its names, with the namespace.
+    pub names: Vec<String>,
+}
+
+/// Body of `POST /templates/tags`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AssignTags {
+    /// The build: `name[:tag]`.
+    pub target: String,
+    /// Tags that mean that build from now on.
+    pub tags: Vec<String>,
+}
+
+/// Answer of `POST /templates/tags`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AssignedTags {
+    /// The tags.
+    pub tags: Vec<String>,
+    /// Id of the build.
+    #[serde(rename = "buildID")]
+    pub build_id: String,
+}
+
+/// Body of `DELETE /templates/tags`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeleteTags {
+    /// Name of the template, without a tag.
+    pub name: String,
+    /// Tags to take away; not `default`.
+    pub tags: Vec<String>,
+}
+
+/// One tag of `GET /templates/{templateID}/tags`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateTag {
+    /// The tag.
+    pub tag: String,
+    /// Id of the build that it means.
+    #[serde(rename = "buildID")]
+    pub build_id: String,
+    /// Since when, RFC 3339.
+    pub created_at: String,
 }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use courier_types::BuildId;
+
 /// Why a text is no template reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateRefError {
@@ -13,7 +15,7 @@ pub enum TemplateRefError {
     #[error("it is longer than {} characters", TemplateRef::MAX_LEN)]
     TooLong,
     /// The name or the namespace has a character outside of its alphabet.
-    #[error("a name has only a-z, 0-9, '-' and '_'")]
+    #[error("a name has only a-z, 0-9, '-', '_' and, not at its beginning, '.'")]
     Name,
     /// The tag has a character outside of its alphabet.
     #[error("a tag has only a-z, 0-9, '-', '_' and '.'")]
@@ -68,6 +70,15 @@ impl TemplateRef {
         })
     }
 
+    /// Parses a tag alone, as a client wrote it; none where it is not one that may be given: the
+    /// ids of builds have the form of tags and name their build.
+    #[must_use]
+    pub fn parse_tag(text: &str) -> Option<String> {
+        let tag = text.trim().to_ascii_lowercase();
+        let valid = tag.len() <= Self::MAX_LEN && is_tag(&tag) && tag.parse::<BuildId>().is_err();
+        valid.then_some(tag)
+    }
+
     /// Whose template it is; none for one's own or a public one.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
@@ -100,10 +111,13 @@ impl fmt::Display for TemplateRef {
     }
 }
 
+/// Beyond E2B's own grammar, a name may have dots: `python-3.12`.
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+    let valid = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+    !text.is_empty() && !text.starts_with('.') && text.bytes().all(valid)
 }
 
+/// True for a text that may be a tag: also of builds, whose ids have the form of one.
 fn is_tag(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.'))
@@ -122,6 +136,7 @@ mod tests {
         assert_eq!(full.name(), "my_tool-2");
         assert_eq!(full.tag(), Some("v1.2"));
         assert_eq!(full.to_string(), "team/my_tool-2:v1.2");
+        assert_eq!(TemplateRef::parse("python-3.12").unwrap().name(), "python-3.12");
     }
 
     #[test]
@@ -134,10 +149,22 @@ mod tests {
             ("a:b:c", TemplateRefError::Tag),
             (":tag", TemplateRefError::Name),
             ("a b", TemplateRefError::Name),
+            (".a", TemplateRefError::Name),
+            ("./a", TemplateRefError::Name),
         ] {
             assert_eq!(TemplateRef::parse(text), Err(error), "{text:?}");
         }
         assert_eq!(TemplateRef::parse(&"a".repeat(129)), Err(TemplateRefError::TooLong));
+    }
+
+    #[test]
+    fn a_tag_is_lower_cased_and_no_builds_id() {
+        assert_eq!(TemplateRef::parse_tag(" V1.2 ").as_deref(), Some("v1.2"));
+        let too_long = "a".repeat(129);
+        let id = BuildId::from_random([1; 16]).to_string();
+        for tag in ["", "a b", "a/b", "a:b", "é", &id, &too_long] {
+            assert_eq!(TemplateRef::parse_tag(tag), None, "{tag:?}");
+        }
     }
 
     proptest! {

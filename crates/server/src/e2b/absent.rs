@@ -12,6 +12,10 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::App;
 use crate::http::ApiError;
 
+/// What E2B itself has shut down, and what to use instead.
+const PUSHED: &str = "building templates from images that are pushed (use POST /v3/templates, as every \
+                      SDK with `Template.build` does)";
+
 /// Method, path, and what it would be for.
 const ABSENT: &[(HttpMethod, &str, &str)] = &[
     (HttpMethod::Post, "/sandboxes/{sandboxID}/pause", "pausing"),
@@ -19,30 +23,10 @@ const ABSENT: &[(HttpMethod, &str, &str)] = &[
     (HttpMethod::Post, "/sandboxes/{sandboxID}/fork", "forking"),
     (HttpMethod::Post, "/sandboxes/{sandboxID}/snapshots", "making snapshots"),
     (HttpMethod::Get, "/snapshots", "listing snapshots"),
-    (HttpMethod::Post, "/v3/templates", "building templates over the API"),
-    (HttpMethod::Post, "/v2/templates", "building templates over the API"),
-    (HttpMethod::Post, "/templates", "building templates over the API"),
-    (HttpMethod::Delete, "/templates/{templateID}", "deleting templates over the API"),
-    (HttpMethod::Patch, "/v2/templates/{templateID}", "changing templates over the API"),
-    (HttpMethod::Get, "/templates/{templateID}/files/{hash}", "building templates over the API"),
-    (
-        HttpMethod::Post,
-        "/v2/templates/{templateID}/builds/{buildID}",
-        "building templates over the API",
-    ),
-    (
-        HttpMethod::Get,
-        "/templates/{templateID}/builds/{buildID}/status",
-        "building templates over the API",
-    ),
-    (
-        HttpMethod::Get,
-        "/templates/{templateID}/builds/{buildID}/logs",
-        "building templates over the API",
-    ),
-    (HttpMethod::Post, "/templates/tags", "tagging templates"),
-    (HttpMethod::Delete, "/templates/tags", "tagging templates"),
-    (HttpMethod::Get, "/templates/{templateID}/tags", "tagging templates"),
+    (HttpMethod::Post, "/v2/templates", PUSHED),
+    (HttpMethod::Post, "/templates", PUSHED),
+    (HttpMethod::Post, "/templates/{templateID}", PUSHED),
+    (HttpMethod::Post, "/templates/{templateID}/builds/{buildID}", PUSHED),
     (HttpMethod::Get, "/volumes", "volumes"),
     (HttpMethod::Post, "/volumes", "volumes"),
     (HttpMethod::Get, "/volumes/{volumeID}", "volumes"),

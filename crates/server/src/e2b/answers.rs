@@ -2,10 +2,11 @@
 
 use courier_protocol::e2b::{
     CLIENT_ID, ListedSandbox, Sandbox, SandboxDetail, SandboxLifecycle, SandboxState, Template,
+    TemplateBuild, TemplateBuildStatus,
 };
 use courier_protocol::envd;
-use courier_store::{SandboxRow, TemplateRow};
-use courier_types::{AccessToken, Limits};
+use courier_store::{BuildRow, BuildState, ProjectRow, SandboxRow, TemplateRow};
+use courier_types::{AccessToken, Limits, Timestamp};
 
 use crate::app::App;
 use crate::http::ApiError;
@@ -75,24 +76,62 @@ pub(crate) async fn detail(app: &App, row: &SandboxRow) -> Result<SandboxDetail,
     })
 }
 
-/// One template.
-pub(crate) fn template(row: &TemplateRow) -> Template {
+/// The names of a template as answers show them: with the namespace, where it has one.
+pub(crate) fn names(project: &ProjectRow, row: &TemplateRow) -> Vec<String> {
+    let own = row.project_id.as_ref() == Some(&project.id);
+    let full = |name: &String| if own { format!("{}/{name}", project.slug) } else { name.clone() };
+    row.names.iter().map(full).collect()
+}
+
+/// The state of a build on the wire.
+pub(crate) const fn build_status(state: &BuildState) -> TemplateBuildStatus {
+    match state {
+        BuildState::Waiting => TemplateBuildStatus::Waiting,
+        BuildState::Building => TemplateBuildStatus::Building,
+        BuildState::Ready => TemplateBuildStatus::Ready,
+        BuildState::Error(_) => TemplateBuildStatus::Error,
+    }
+}
+
+/// One template, with its newest build and the one that its name means.
+pub(crate) fn template(
+    project: &ProjectRow,
+    row: &TemplateRow,
+    newest: &BuildRow,
+    current: &BuildRow,
+) -> Template {
     Template {
         template_id: row.id.to_string(),
-        build_id: row.build_id.clone(),
-        cpu_count: cpu_count(row.limits),
-        memory_mb: row.limits.memory_mib(),
-        disk_size_mb: row.limits.disk_mib(),
-        public: row.is_public(),
+        build_id: current.id.to_string(),
+        cpu_count: cpu_count(current.limits),
+        memory_mb: current.limits.memory_mib(),
+        disk_size_mb: current.limits.disk_mib(),
+        public: row.public,
         aliases: row.names.clone(),
-        names: row.names.clone(),
+        names: names(project, row),
         created_at: row.created_at.to_rfc3339(),
         updated_at: row.updated_at.to_rfc3339(),
         created_by: None,
-        last_spawned_at: row.last_spawned_at.map(courier_types::Timestamp::to_rfc3339),
+        last_spawned_at: row.last_spawned_at.map(Timestamp::to_rfc3339),
         spawn_count: row.spawn_count,
         build_count: row.build_count,
         envd_version: envd::VERSION.to_owned(),
-        build_status: "ready".to_owned(),
+        build_status: build_status(&newest.state),
+        is_default: row.project_id.is_none(),
+    }
+}
+
+/// One build of a template.
+pub(crate) fn build(row: &BuildRow) -> TemplateBuild {
+    TemplateBuild {
+        build_id: row.id.to_string(),
+        status: build_status(&row.state),
+        created_at: row.created_at.to_rfc3339(),
+        updated_at: row.updated_at.to_rfc3339(),
+        finished_at: row.finished_at.map(Timestamp::to_rfc3339),
+        cpu_count: cpu_count(row.limits),
+        memory_mb: row.limits.memory_mib(),
+        disk_size_mb: row.limits.disk_mib(),
+        envd_version: envd::VERSION.to_owned(),
     }
 }

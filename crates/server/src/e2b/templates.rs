@@ -1,21 +1,28 @@
-//! Templates: what there is to make sandboxes from.
+//! Templates: what there is to make sandboxes from, and whose it is.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use courier_protocol::e2b::{Cursor, ErrorBody, Order, Template, TemplateAlias, TemplateRef};
-use courier_store::{ProjectRow, TemplateRow};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use courier_protocol::e2b::{
+    Cursor, ErrorBody, Order, Template, TemplateAlias, TemplateUpdate, TemplateWithBuilds,
+    UpdatedTemplate,
+};
+use courier_store::{BuildKey, DEFAULT_TAG, ProjectRow, TemplateRow};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use super::answers;
 use super::list::{cursor, page_limit};
 use crate::app::App;
 use crate::auth::Caller;
-use crate::http::{ApiError, PathSegment, QueryParams};
+use crate::http::{ApiError, JsonBody, PathSegment, QueryParams};
+use crate::templates;
 
 const NEXT_TOKEN: HeaderName = HeaderName::from_static("x-next-token");
+
+/// Builds that the answer about one template shows: more than are kept without a tag.
+const BUILDS_SHOWN: u32 = 100;
 
 /// Query of `GET /v2/templates`.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -28,7 +35,7 @@ pub(crate) struct TemplatesQuery {
     limit: Option<u32>,
 }
 
-/// All templates that the project may use.
+/// All templates of the project and of the installation, oldest first.
 #[utoipa::path(
     get,
     path = "/templates",
@@ -40,10 +47,10 @@ pub(crate) async fn list_v1(
     Caller(project): Caller,
 ) -> Result<Json<Vec<Template>>, ApiError> {
     let rows = app.store.list_templates(&project.id).await?;
-    Ok(Json(rows.iter().map(answers::template).collect()))
+    Ok(Json(shown(&app, &project, &rows).await?))
 }
 
-/// Templates that the project may use, oldest first, paged.
+/// Templates of the project and of the installation, oldest first, paged.
 #[utoipa::path(
     get,
     path = "/v2/templates",
@@ -73,17 +80,17 @@ pub(crate) async fn list_v2(
         let token = HeaderValue::from_str(&token).expect("base64url is a header value");
         headers.insert(NEXT_TOKEN, token);
     }
-    Ok((headers, Json(rows.iter().map(answers::template).collect())))
+    Ok((headers, Json(shown(&app, &project, &rows).await?)))
 }
 
-/// One template, by name or id.
+/// One template with its newest builds, by name or id.
 #[utoipa::path(
     get,
     path = "/templates/{templateID}",
     tag = "E2B templates",
     params(("templateID" = String, Path)),
     responses(
-        (status = 200, description = "The template", body = Template),
+        (status = 200, description = "The template", body = TemplateWithBuilds),
         (status = 404, description = "No such template", body = ErrorBody),
     )
 )]
@@ -91,11 +98,71 @@ pub(crate) async fn detail(
     State(app): State<Arc<App>>,
     Caller(project): Caller,
     PathSegment(text): PathSegment,
-) -> Result<Json<Template>, ApiError> {
-    Ok(Json(answers::template(&find(&app, &project, &text).await?)))
+) -> Result<Json<TemplateWithBuilds>, ApiError> {
+    let (reference, row) = templates::template(&app, &project, &text).await?;
+    let builds = app.store.list_builds(&row.id, BUILDS_SHOWN).await?;
+    let mut shown = shown(&app, &project, std::slice::from_ref(&row)).await?;
+    let template = shown
+        .pop()
+        .ok_or_else(|| ApiError::not_found(format!("template '{reference}' has no build")))?;
+    Ok(Json(TemplateWithBuilds { template, builds: builds.iter().map(answers::build).collect() }))
 }
 
-/// Which template a name belongs to.
+/// Say whether every project may use a template.
+#[utoipa::path(
+    patch,
+    path = "/v2/templates/{templateID}",
+    tag = "E2B templates",
+    params(("templateID" = String, Path)),
+    request_body = TemplateUpdate,
+    responses(
+        (status = 200, description = "It is so", body = UpdatedTemplate),
+        (status = "4XX", description = "Refused", body = ErrorBody),
+    )
+)]
+pub(crate) async fn update(
+    State(app): State<Arc<App>>,
+    Caller(project): Caller,
+    PathSegment(text): PathSegment,
+    JsonBody { value: body, .. }: JsonBody<TemplateUpdate>,
+) -> Result<Json<UpdatedTemplate>, ApiError> {
+    let (_reference, row) = templates::owned(&app, &project, &text).await?;
+    if let Some(public) = body.public {
+        app.store.set_public(&row.id, public).await?;
+    }
+    Ok(Json(UpdatedTemplate { names: answers::names(&project, &row) }))
+}
+
+/// Delete a template with all its builds. What is being built of it is cancelled.
+#[utoipa::path(
+    delete,
+    path = "/templates/{templateID}",
+    tag = "E2B templates",
+    params(("templateID" = String, Path)),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 400, description = "Sandboxes of it are alive", body = ErrorBody),
+        (status = 403, description = "It is not the project's", body = ErrorBody),
+        (status = 404, description = "No such template", body = ErrorBody),
+    )
+)]
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    Caller(project): Caller,
+    PathSegment(text): PathSegment,
+) -> Result<StatusCode, ApiError> {
+    let (reference, row) = templates::owned(&app, &project, &text).await?;
+    if reference.tag().is_some() {
+        return Err(ApiError::bad_request(
+            "a template is deleted by its name or id without a tag; DELETE /templates/tags takes \
+             tags away",
+        ));
+    }
+    templates::delete(&app, &row).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which template a name belongs to. With a tag, only where that means a build.
 #[utoipa::path(
     get,
     path = "/templates/aliases/{alias}",
@@ -111,18 +178,25 @@ pub(crate) async fn alias(
     Caller(project): Caller,
     PathSegment(text): PathSegment,
 ) -> Result<Json<TemplateAlias>, ApiError> {
-    let row = find(&app, &project, &text).await?;
-    Ok(Json(TemplateAlias { template_id: row.id.to_string(), public: row.is_public() }))
+    let (reference, row) = templates::template(&app, &project, &text).await?;
+    if reference.tag().is_some() {
+        templates::build(&app, &project, &text).await?;
+    }
+    Ok(Json(TemplateAlias { template_id: row.id.to_string(), public: row.public }))
 }
 
-async fn find(app: &App, project: &ProjectRow, text: &str) -> Result<TemplateRow, ApiError> {
-    let reference = TemplateRef::parse(text)
-        .map_err(|error| ApiError::bad_request(format!("Invalid template reference: {error}")))?;
-    let missing = || ApiError::not_found(format!("template '{reference}' not found"));
-    let foreign = reference.namespace().is_some_and(|namespace| namespace != project.slug);
-    let untagged = matches!(reference.tag(), None | Some(TemplateRef::DEFAULT_TAG));
-    if foreign || !untagged {
-        return Err(missing());
+/// Templates as lists show them. One whose builds are all gone is not shown.
+async fn shown(
+    app: &App,
+    project: &ProjectRow,
+    rows: &[TemplateRow],
+) -> Result<Vec<Template>, ApiError> {
+    let mut shown = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Some(newest) = app.store.list_builds(&row.id, 1).await?.pop() else { continue };
+        let current = app.store.find_ready_build(&row.id, &BuildKey::Tag(DEFAULT_TAG)).await?;
+        let current = current.as_ref().unwrap_or(&newest);
+        shown.push(answers::template(project, row, &newest, current));
     }
-    app.store.find_template(&project.id, reference.name()).await?.ok_or_else(missing)
+    Ok(shown)
 }

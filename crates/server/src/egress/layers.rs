@@ -4,16 +4,16 @@
 use std::collections::BTreeMap;
 
 use courier_egress::policy::{CompileError, Compiled, Uncovered, covers};
-use courier_protocol::node::{OfferedTunnel, PRESET_SECRETS, PresetError};
+use courier_protocol::node::{OfferedTunnel, PRESET_SECRETS, PresetError, ResolvedPreset};
 use courier_types::egress::{
     Action, Credential, Destination, Layer, LayerSource, Layers, NetworkSpec, Policy, PolicyError,
-    PortRange, Protocol, Rule, SecretName, TunnelName, UpstreamProxy,
+    PortRange, PresetName, Protocol, Rule, SecretName, TunnelName, UpstreamProxy,
 };
 use courier_types::{GuestFile, ProjectId};
 
-use crate::EgressDefault;
 use crate::app::App;
 use crate::http::{ApiError, chain};
+use crate::{BuildEgress, EgressDefault};
 
 /// Why a policy is not put in force.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,8 @@ pub(crate) enum EgressError {
     ReservedSecret { name: SecretName },
     #[error("the comparison of two policies was interrupted")]
     Interrupted,
+    #[error("the operator's egress policy of builds cannot be put in force")]
+    Builds(#[source] Box<Self>),
     #[error("the template's own egress policy cannot be put in force")]
     Template(#[source] Box<Self>),
 }
@@ -88,7 +90,9 @@ impl From<EgressError> for ApiError {
                 tracing::error!(error = chain(&error), "a preset cannot be used");
                 Self::conflict(format!("{error}: the server's log says why"))
             }
-            EgressError::Template(_) | EgressError::Interrupted => Self::internal(&error),
+            EgressError::Builds(_) | EgressError::Template(_) | EgressError::Interrupted => {
+                Self::internal(&error)
+            }
         }
     }
 }
@@ -154,6 +158,15 @@ pub(crate) struct Resolved {
     files: Vec<GuestFile>,
 }
 
+impl Resolved {
+    fn add(&mut self, preset: ResolvedPreset) {
+        self.policy.rules.extend(preset.rules);
+        self.policy.credentials.extend(preset.credentials);
+        self.env.extend(preset.env);
+        self.files.extend(preset.files);
+    }
+}
+
 impl From<Policy> for Resolved {
     fn from(policy: Policy) -> Self {
         Self { policy, ..Self::default() }
@@ -204,6 +217,44 @@ pub(crate) async fn grant(
     }
     Compiled::new(&granted.layers)?;
     Ok(granted)
+}
+
+/// The layers of a build's steps: what the operator says of builds, under the bound of the template
+/// that they start from where there is one.
+pub(crate) async fn grant_build(
+    app: &App,
+    project: &ProjectId,
+    bound: Option<&Policy>,
+) -> Result<Granted, EgressError> {
+    let bound = template_bound(app, project, bound).await?;
+    let own = match &app.config.build_egress {
+        BuildEgress::Presets(names) => usable_presets(app, names).await,
+        BuildEgress::Internet => Policy::internet().into(),
+        BuildEgress::Policy(policy) => resolve(app, project, (**policy).clone())
+            .await
+            .map_err(|error| EgressError::Builds(Box::new(error)))?,
+    };
+    let mut granted = Granted::default();
+    if let Some(bound) = bound {
+        granted.add(LayerSource::Template, bound);
+    }
+    granted.add(LayerSource::Sandbox, own);
+    Compiled::new(&granted.layers)?;
+    Ok(granted)
+}
+
+/// What those presets stand for that this node can give: most nodes have not every package manager.
+async fn usable_presets(app: &App, names: &[PresetName]) -> Resolved {
+    let mut resolved = Resolved::default();
+    for name in names {
+        match app.presets.resolve(name).await {
+            Ok(preset) => resolved.add(preset),
+            Err(error) => {
+                tracing::debug!(preset = %name, error = chain(&error), "builds go without a preset");
+            }
+        }
+    }
+    resolved
 }
 
 /// Holds the ways out of a network against its template's policy. A proxy sees all that goes out and
@@ -286,16 +337,13 @@ async fn resolve(
         }
     }
     check_tunnels(app, project, &policy.tunnels)?;
-    let mut resolved = Resolved::default();
-    for name in std::mem::take(&mut policy.presets) {
-        let preset = app.presets.resolve(&name).await?;
-        policy.rules.extend(preset.rules);
-        policy.credentials.extend(preset.credentials);
-        resolved.env.extend(preset.env);
-        resolved.files.extend(preset.files);
+    let names = std::mem::take(&mut policy.presets);
+    let mut resolved = Resolved::from(policy);
+    for name in names {
+        resolved.add(app.presets.resolve(&name).await?);
     }
-    policy.check()?;
-    Ok(Resolved { policy, ..resolved })
+    resolved.policy.check()?;
+    Ok(resolved)
 }
 
 fn check_tunnels(app: &App, project: &ProjectId, names: &[TunnelName]) -> Result<(), EgressError> {

@@ -42,6 +42,14 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }
 
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    pub(crate) fn length_required(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::LENGTH_REQUIRED, "length_required", message)
+    }
+
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
@@ -179,12 +187,19 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::TooManySandboxes { .. } => Self::too_many(error.to_string(), 1),
             StoreError::IdempotencyMismatch => Self::unprocessable(error.to_string()),
-            StoreError::NameTaken { .. } | StoreError::SecretExists { .. } => {
-                Self::conflict(error.to_string())
-            }
-            StoreError::TooManySecrets { .. } => {
+            StoreError::NameTaken { .. }
+            | StoreError::SecretExists { .. }
+            | StoreError::VolumeExists { .. }
+            | StoreError::VolumeInUse { .. } => Self::conflict(error.to_string()),
+            StoreError::NoVolume { .. } => Self::not_found(error.to_string()),
+            StoreError::TooManySecrets { .. }
+            | StoreError::TooManyVolumes { .. }
+            | StoreError::TooManyTemplates { .. }
+            | StoreError::TooManyTags { .. } => {
                 Self::bad_request(format!("{error}: delete one first"))
             }
+            StoreError::TooManyBuilds { .. } => Self::too_many(error.to_string(), 30),
+            StoreError::TemplateInUse { .. } => Self::bad_request(error.to_string()),
             StoreError::Database(_) | StoreError::Corrupt { .. } | StoreError::NoSecret { .. } => {
                 Self::internal(&error)
             }

@@ -42,3 +42,20 @@ impl FromRequestParts<Arc<App>> for PathSegment {
         }
     }
 }
+
+/// The two variable segments of the path, decoded.
+#[derive(Debug)]
+pub(crate) struct PathPair(pub(crate) String, pub(crate) String);
+
+impl FromRequestParts<Arc<App>> for PathPair {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let parsed: Result<Path<(String, String)>, PathRejection> =
+            Path::from_request_parts(parts, app).await;
+        match parsed {
+            Ok(Path((first, second))) => Ok(Self(first, second)),
+            Err(rejection) => Err(ApiError::bad_request(rejection.body_text())),
+        }
+    }
+}

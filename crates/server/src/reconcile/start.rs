@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::NODE_CALLS_AT_ONCE;
 use crate::app::App;
+use crate::builds;
 use crate::clock;
 use crate::http::chain;
 use crate::sandboxes::{SealedSpec, SealedSpecError, destroy};
@@ -48,6 +49,7 @@ fn fate(row: &SandboxRow, now: courier_types::Timestamp) -> Fate {
 /// Reconciles every row that has not ended; returns what the node has adopted.
 pub(crate) async fn start(app: &App) -> Result<Vec<SandboxId>, StartReconcileError> {
     app.store.reset_generations().await?;
+    builds::settle(app).await?;
     let rows = app.store.list_alive().await?;
     let settled: Vec<Result<Option<SandboxId>, StoreError>> = stream::iter(&rows)
         .map(|row| settle(app, row))

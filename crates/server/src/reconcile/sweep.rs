@@ -12,6 +12,7 @@ use courier_types::{DesiredState, EndReason, ObservedState, SandboxId, Timestamp
 use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
+use crate::builds;
 use crate::clock;
 use crate::http::chain;
 use crate::sandboxes::{IDEMPOTENCY_KEPT_FOR, KillError, destroy};
@@ -32,9 +33,15 @@ pub(crate) async fn run(app: Arc<App>) {
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while app.stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        if let Err(error) = sweep(&app, &mut suspects).await {
-            tracing::error!(error = chain(&error), "a sweep failed; the next one goes on");
-        }
+        report(sweep(&app, &mut suspects).await);
+        report(builds::sweep(&app).await);
+    }
+}
+
+/// Logs why a sweep failed.
+fn report<E: std::error::Error + 'static>(swept: Result<(), E>) {
+    if let Err(error) = swept {
+        tracing::error!(error = chain(&error), "a sweep failed; the next one goes on");
     }
 }
 
@@ -92,8 +99,9 @@ async fn end(app: &App, row: &SandboxRow, reason: EndReason) -> Result<(), KillE
 /// sweep does.
 async fn reap(app: &App) -> Result<(), KillError> {
     let Ok(_nothing_is_being_made) = app.create_gate.try_write() else { return Ok(()) };
-    let owned: Vec<SandboxId> =
+    let mut owned: Vec<SandboxId> =
         app.store.list_alive().await?.into_iter().map(|row| row.spec.id).collect();
+    owned.extend(app.builds.sandboxes());
     for id in app.node.reap_except(&owned).await? {
         tracing::warn!(sandbox = %id, "destroyed a sandbox that nobody owned");
     }

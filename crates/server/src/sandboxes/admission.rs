@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use courier_protocol::e2b::{TemplateRef, TemplateRefError};
 use courier_protocol::v1::{EnvValue, LimitsBody};
-use courier_store::{NewGuestToken, ProjectRow, Purpose, StoreError, TemplateRow};
+use courier_store::{BuildRow, NewGuestToken, ProjectRow, Purpose, StoreError, TemplateRow};
 use courier_types::{Isolation, LimitError, Limits};
 
 use super::SealedSpec;
 use crate::app::App;
 use crate::egress::{Asked, EgressError, EnvError, EnvOrder, Granted, grant, template_bound};
 use crate::http::ApiError;
+use crate::templates::{self, FindError, Found};
 
 /// Most pairs of metadata, and of environment variables.
 const PAIRS_MAX: usize = 512;
@@ -25,10 +25,8 @@ const IDEMPOTENCY_KEY_MAX: usize = 255;
 /// Why a sandbox is not even tried.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdmissionError {
-    #[error("Invalid template reference: {text:?}: {source}")]
-    TemplateRef { text: String, source: TemplateRefError },
-    #[error("template '{text}' not found: `GET /templates` lists what there is")]
-    UnknownTemplate { text: String },
+    #[error(transparent)]
+    Template(#[from] FindError),
     #[error("Timeout must be greater than 0")]
     TimeoutZero,
     #[error("Timeout cannot be greater than {}", hours(*max))]
@@ -56,13 +54,12 @@ pub(crate) enum AdmissionError {
 impl From<AdmissionError> for ApiError {
     fn from(error: AdmissionError) -> Self {
         match error {
-            AdmissionError::UnknownTemplate { .. } => Self::not_found(error.to_string()),
+            AdmissionError::Template(error) => error.into(),
             AdmissionError::Isolation { .. } => Self::conflict(error.to_string()),
             AdmissionError::Env(error) => error.into(),
             AdmissionError::Egress(error) => error.into(),
             AdmissionError::Store(error) => error.into(),
-            AdmissionError::TemplateRef { .. }
-            | AdmissionError::TimeoutZero
+            AdmissionError::TimeoutZero
             | AdmissionError::TimeoutTooLong { .. }
             | AdmissionError::Limit(_)
             | AdmissionError::TooManyPairs { .. }
@@ -118,6 +115,8 @@ pub(crate) struct CreateOrder {
     pub(crate) purpose: Purpose,
     /// Its template.
     pub(crate) template: TemplateRow,
+    /// The build that it is made from, whatever its tag means later.
+    pub(crate) build: BuildRow,
     /// The template as it was asked for.
     pub(crate) reference: String,
     pub(crate) limits: Limits,
@@ -140,24 +139,16 @@ impl CreateOrder {
         template: &str,
         timeout: Duration,
     ) -> Result<Self, AdmissionError> {
-        let reference = TemplateRef::parse(template)
-            .map_err(|source| AdmissionError::TemplateRef { text: template.to_owned(), source })?;
-        let unknown = || AdmissionError::UnknownTemplate { text: reference.to_string() };
-        let foreign = reference.namespace().is_some_and(|namespace| namespace != project.slug);
-        let untagged = matches!(reference.tag(), None | Some(TemplateRef::DEFAULT_TAG));
-        if foreign || !untagged {
-            return Err(unknown());
-        }
-        let row = app.store.find_template(&project.id, reference.name()).await?;
-        let row = row.ok_or_else(unknown)?;
+        let Found { reference, template, build } = templates::build(app, project, template).await?;
         Ok(Self {
             project: project.clone(),
             purpose: Purpose::Client,
             reference: reference.to_string(),
-            limits: row.limits,
+            limits: build.limits,
             timeout: admit_timeout(app, timeout)?,
-            template: row,
-            sealed: SealedSpec::default(),
+            template,
+            sealed: SealedSpec { config: build.config.clone(), ..SealedSpec::default() },
+            build,
             tokens: Vec::new(),
             metadata: BTreeMap::new(),
             data_plane: DataPlane::Guarded,
@@ -201,7 +192,7 @@ impl CreateOrder {
         asked: Asked,
     ) -> Result<Self, AdmissionError> {
         let project = &self.project.id;
-        let bound = template_bound(app, project, self.template.egress.as_ref()).await?;
+        let bound = template_bound(app, project, self.build.egress.as_ref()).await?;
         let Granted { layers, mut env, files } = grant(app, project, bound, asked).await?;
         self.sealed.network.egress = layers;
         env.append(&mut self.sealed.env);

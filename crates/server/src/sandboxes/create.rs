@@ -137,7 +137,11 @@ async fn usable_row(app: &App, id: &SandboxId) -> Result<SandboxRow, Arc<CreateE
 /// Asks the node, and leaves the row in a state that is true.
 async fn make(app: &App, spec: SandboxSpec) -> Result<(), CreateError> {
     let id = spec.id.clone();
-    let limit = app.config.create_timeout;
+    // Who has said what shall run at first waits for that as well.
+    let limit = match (&spec.config.start, &spec.config.ready) {
+        (None, None) => app.config.create_timeout,
+        (Some(_), _) | (None, Some(_)) => app.config.create_timeout_started,
+    };
     let made = match tokio::time::timeout(limit, app.node.create(spec)).await {
         Ok(made) => made.map_err(CreateError::Node),
         Err(_elapsed) => Err(CreateError::TooSlow { id: id.clone(), limit }),
@@ -192,9 +196,10 @@ fn row_of(app: &App, order: CreateOrder) -> (NewSandboxRow, SealedSpec, Option<I
         sealed: sealed.seal(app, &project_id, &id),
         secret_names: secret_names(&sealed.network),
         tokens: order.tokens,
+        volumes: Vec::new(),
         spec: StoredSpec {
             id,
-            build: order.template.build,
+            build: order.build.reference,
             limits: order.limits,
             deadline: now.plus(order.timeout),
             access_token: match order.data_plane {
