@@ -1,7 +1,7 @@
 //! Steps that were done before, by a key of everything that they depend on.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use courier_types::BuildConfig;
@@ -42,11 +42,7 @@ impl Store {
         {
             return Ok(None);
         }
-        // The order of these times is all that they are for; without it the step only goes earlier.
-        let _touched = File::options()
-            .append(true)
-            .open(&path)
-            .and_then(|file| file.set_modified(SystemTime::now()));
+        touch(&path);
         Ok(Some(step))
     }
 
@@ -61,10 +57,22 @@ impl Store {
         {
             return Err(StoreError::NoLayer { digest });
         }
-        Ok(sealed::write(&self.folder("temporary"), &self.step_path(key), step)?)
+        let path = self.step_path(key);
+        sealed::write(&self.folder("temporary"), &path, step)?;
+        touch(&path);
+        Ok(())
     }
 
     pub(super) fn step_path(&self, key: &Digest) -> PathBuf {
         self.folder("steps").join(key.hex())
     }
+}
+
+/// Notes that a step was used now, more finely than the file system does by itself. The order of
+/// these times is all that they are for: where that fails, the step only goes earlier.
+fn touch(step: &Path) {
+    let _touched = File::options()
+        .append(true)
+        .open(step)
+        .and_then(|file| file.set_modified(SystemTime::now()));
 }
