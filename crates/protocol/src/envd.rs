@@ -13,6 +13,7 @@ mod json;
 pub mod ports;
 pub mod process;
 pub mod signature;
+pub mod volume;
 
 /// The guest port that the envd protocol is addressed to. Nothing listens on it inside: the node
 /// routes it to the guest daemon's channel.

@@ -8,6 +8,7 @@
 
 mod build;
 mod tunnel;
+mod volume;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 pub use tunnel::{
     ConnectorError, OfferedTunnel, ReserveError, TunnelHub, TunnelKind, TunnelNames, TunnelSlot,
 };
+pub use volume::{VolumeError, Volumes};
 
 /// An error that carries its own chain.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -204,6 +206,11 @@ pub trait Node: Send + Sync + 'static {
     /// Waits for the next report. One consumer; a report is delivered once, oldest first. When the
     /// bounded queue overflows, the oldest are merged into the newest of the same sandbox.
     async fn next_report(&self) -> Report;
+
+    /// Storage that outlives sandboxes, where the node has it.
+    fn volumes(&self) -> Option<&dyn Volumes> {
+        None
+    }
 }
 
 /// A node, shared.

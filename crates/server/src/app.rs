@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::builds::{Builds, Uploads};
 use crate::reconcile::Samples;
 use crate::sandboxes::CreateError;
+use crate::volumes::Contents;
 use crate::{Config, Parts, Vault};
 
 /// What a create came to; none while it is under way.
@@ -34,6 +35,8 @@ pub(crate) struct App {
     pub(crate) builds: Arc<Builds>,
     /// Archives of builds.
     pub(crate) uploads: Uploads,
+    /// Volumes whose content is being asked for.
+    pub(crate) contents: Contents,
     /// Samples of usage, by sandbox.
     pub(crate) samples: Samples,
     /// Creates under way, by sandbox. Bounded by the projects' limits.
@@ -70,6 +73,7 @@ impl App {
             presets,
             tunnels,
             node_info,
+            contents: Contents::default(),
             samples: Samples::default(),
             creates: Mutex::default(),
             create_gate: RwLock::default(),

@@ -13,6 +13,8 @@ mod secrets;
 mod single;
 mod tags;
 mod templates;
+mod volume_content;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -31,7 +33,18 @@ const TIMEOUT_SECS_V1: i64 = 15;
 
 /// Every route that wants a key.
 pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
-    absent::add(sandboxes().merge(samples_and_logs()).merge(templates()).merge(secrets()))
+    absent::add(sandboxes().merge(samples_and_logs()).merge(templates()).merge(secrets()).merge(volumes()))
+}
+
+/// Every route that wants a volume's token instead.
+pub(crate) fn content_routes() -> OpenApiRouter<Arc<App>> {
+    volume_content::routes()
+}
+
+fn volumes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(volumes::list, volumes::create))
+        .routes(routes!(volumes::detail, volumes::delete))
 }
 
 fn sandboxes() -> OpenApiRouter<Arc<App>> {

@@ -31,6 +31,7 @@ mod server;
 mod templates;
 mod v1;
 mod vault;
+mod volumes;
 
 pub use auth::ApiKey;
 pub use bootstrap::{DEFAULT_PROJECT, ensure_default_project, issue_api_key};

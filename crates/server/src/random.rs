@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use courier_types::egress::GuestToken;
-use courier_types::{AccessToken, ApiKeyId, BuildId, ProjectId, SandboxId, SecretId, TemplateId};
+use courier_types::{AccessToken, ApiKeyId, BuildId, ProjectId, SandboxId, SecretId, TemplateId, VolumeId};
 
 /// Random bytes of an access token: 256 bits.
 const TOKEN_BYTES: usize = 32;
@@ -52,6 +52,10 @@ pub(crate) fn nonce() -> [u8; 12] {
 
 pub(crate) fn secret_id() -> SecretId {
     SecretId::from_random(rand::random())
+}
+
+pub(crate) fn volume_id() -> VolumeId {
+    VolumeId::from_random(rand::random())
 }
 
 pub(crate) fn guest_token() -> GuestToken {

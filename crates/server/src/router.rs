@@ -27,7 +27,9 @@ pub(crate) fn build(app: &Arc<App>) -> Router {
         .merge(long)
         .layer(from_fn_with_state(Arc::clone(app), authenticate));
     let (ticketed, _document) = v1::ticket_routes().split_for_parts();
+    let (content, _document) = e2b::content_routes().split_for_parts();
     open.merge(guarded)
+        .merge(content)
         .merge(ticketed)
         .fallback(unknown_path)
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
@@ -42,6 +44,7 @@ pub(crate) fn document() -> OpenApi {
         .merge(short())
         .merge(v1::long_routes())
         .merge(v1::ticket_routes())
+        .merge(e2b::content_routes())
         .into_openapi()
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use courier_store::{Sealed, Store, StoreError};
-use courier_types::{ProjectId, SandboxId, SecretId};
+use courier_types::{ProjectId, SandboxId, SecretId, VolumeId};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
@@ -109,6 +109,13 @@ pub(crate) enum Place<'a> {
         /// What its owner calls it: hexadecimal digits.
         hash: &'a str,
     },
+    /// The token for a volume's content.
+    Volume {
+        /// Whose it is.
+        project: &'a ProjectId,
+        /// Which.
+        id: &'a VolumeId,
+    },
     /// What a sandbox was made with.
     Sandbox {
         /// Whose it is.
@@ -125,6 +132,7 @@ impl Place<'_> {
             Self::Check => "check".to_owned(),
             Self::Secret { project, id, version } => format!("secret {project} {id} {version}"),
             Self::Upload { project, hash } => format!("upload {project} {hash}"),
+            Self::Volume { project, id } => format!("volume {project} {id}"),
             Self::Sandbox { project, id } => format!("sandbox {project} {id}"),
         }
     }

@@ -22,7 +22,7 @@ use crate::http::{ApiError, chain};
 use crate::vault::{Place, UnsealError};
 use crate::{clock, random};
 
-pub(crate) use content::{Contents, Lease};
+pub(crate) use content::{Contents, Lease, lease};
 
 /// Most volumes of one project: each takes some room though it is empty.
 const PROJECT_MAX: u64 = 1_000;
@@ -87,9 +87,9 @@ impl From<VolumeError> for ApiError {
             VolumeError::Node(NodeVolumeError::Full { what }) => {
                 Self::unavailable(format!("no room for another volume: {what}"), FULL_RETRY_SECS)
             }
-            VolumeError::Node(NodeVolumeError::InUse { .. }) => Self::conflict(
-                "something still uses the volume: try again in a moment".to_owned(),
-            ),
+            VolumeError::Node(NodeVolumeError::InUse { .. }) => {
+                Self::conflict("something still uses the volume: try again in a moment".to_owned())
+            }
             VolumeError::Node(NodeVolumeError::Unsupported) => {
                 Self::not_in_this_version("volumes, on this isolation")
             }
@@ -253,18 +253,26 @@ pub(crate) async fn settle(app: &App) -> Result<(), StoreError> {
     let rows = app.store.list_all_volumes().await?;
     for row in rows.iter().filter(|row| row.state != VolumeState::Ready) {
         // One that was never ready has nothing in it.
-        if let Err(error) = erase(app, &row.id).await {
-            tracing::error!(volume = %row.id, error = chain(&error), "a volume is still there");
-        }
+        let erased = erase(app, &row.id).await;
+        report(erased.map_err(|error| chain(&error)), "a volume that was to go is still there");
     }
-    match volumes.list().await {
-        Ok(found) => {
-            for id in found.iter().filter(|id| !rows.iter().any(|row| row.id == **id)) {
-                // It may be all that is left of somebody's data: a database may be an old copy.
-                tracing::warn!(volume = %id, "the node has a volume that the database does not know");
-            }
-        }
-        Err(error) => tracing::error!(error = chain(&error), "the node's volumes cannot be listed"),
-    }
+    let known = |id: &VolumeId| rows.iter().any(|row| row.id == *id);
+    let listed = volumes.list().await.map(|found| warn_of_unknown(&found, known));
+    report(listed.map_err(|error| chain(&error)), "the node's volumes cannot be listed");
     Ok(())
+}
+
+fn report(done: Result<(), String>, failure: &'static str) {
+    if let Err(error) = done {
+        tracing::error!(error, failure);
+    }
+}
+
+/// Nothing is deleted that the database does not know: it may be all that is left of somebody's data,
+/// and the database an old copy.
+fn warn_of_unknown(found: &[VolumeId], known: impl Fn(&VolumeId) -> bool) {
+    let unknown: Vec<&str> = found.iter().filter(|id| !known(id)).map(VolumeId::as_str).collect();
+    if !unknown.is_empty() {
+        tracing::warn!(?unknown, "the node has volumes that the database does not know");
+    }
 }

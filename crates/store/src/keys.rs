@@ -98,6 +98,18 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
+    /// A project.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn find_project(&self, id: &ProjectId) -> Result<Option<ProjectRow>, StoreError> {
+        let row = sqlx::query("SELECT id, slug, created_at FROM projects WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&self.reader)
+            .await?;
+        row.as_ref().map(project_of).transpose()
+    }
+
     /// Whose key this is; none for an unknown or revoked one.
     ///
     /// # Errors

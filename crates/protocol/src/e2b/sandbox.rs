@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::NetworkConfig;
+use super::{NetworkConfig, VolumeMount};
 
 /// Answer of create and connect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,4 +133,7 @@ pub struct SandboxDetail {
     pub network: Option<NetworkConfig>,
     /// What it does at its end.
     pub lifecycle: SandboxLifecycle,
+    /// Its volumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volume_mounts: Vec<VolumeMount>,
 }

@@ -69,7 +69,6 @@ impl NewSandbox {
             ("autoPauseMemory", self.auto_pause_memory == Some(false)),
             ("autoResume", self.auto_resume.as_ref().is_some_and(|resume| resume.enabled)),
             ("iam", self.iam.as_ref().is_some_and(|iam| !iam.tokens.is_empty())),
-            ("volumeMounts", self.volume_mounts.as_ref().is_some_and(|list| !list.is_empty())),
         ]
         .into_iter()
         .find_map(|(name, unmet)| unmet.then_some(name))

@@ -7,6 +7,7 @@ use courier_types::{EndReason, Isolation, ObservedState, Usage};
 use serde::{Deserialize, Serialize};
 
 use super::{EnvValue, LimitsBody};
+use crate::e2b::VolumeMount;
 
 /// Body of `POST /v1/sandboxes`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct NewSandbox {
     /// What to find the sandbox by.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
+    /// Volumes, by name, and where they are mounted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeMount>,
     /// Refuse unless the sandbox has this isolation: `gvisor` or `microvm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]

@@ -27,10 +27,6 @@ const ABSENT: &[(HttpMethod, &str, &str)] = &[
     (HttpMethod::Post, "/templates", PUSHED),
     (HttpMethod::Post, "/templates/{templateID}", PUSHED),
     (HttpMethod::Post, "/templates/{templateID}/builds/{buildID}", PUSHED),
-    (HttpMethod::Get, "/volumes", "volumes"),
-    (HttpMethod::Post, "/volumes", "volumes"),
-    (HttpMethod::Get, "/volumes/{volumeID}", "volumes"),
-    (HttpMethod::Delete, "/volumes/{volumeID}", "volumes"),
     (HttpMethod::Get, "/teams", "teams"),
 ];
 

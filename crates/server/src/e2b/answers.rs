@@ -11,6 +11,7 @@ use courier_types::{AccessToken, Limits, Timestamp};
 use crate::app::App;
 use crate::http::ApiError;
 use crate::sandboxes::{SealedSpec, SealedSpecError};
+use crate::volumes;
 
 /// Cores, rounded up: the wire has whole ones.
 pub(crate) const fn cpu_count(limits: Limits) -> u32 {
@@ -72,6 +73,7 @@ pub(crate) async fn detail(app: &App, row: &SandboxRow) -> Result<SandboxDetail,
         allow_internet_access: asked.internet,
         domain: app.config.domain.clone(),
         network: asked.config,
+        volume_mounts: volumes::shown(app, &row.spec.id).await?,
         lifecycle: SandboxLifecycle::KILLED_AT_TIMEOUT,
     })
 }

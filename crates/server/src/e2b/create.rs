@@ -105,7 +105,9 @@ async fn order(
         .await?
         .with_env(app, env)
         .await?
-        .with_metadata(request.metadata.unwrap_or_default())?;
+        .with_metadata(request.metadata.unwrap_or_default())?
+        .with_volumes(app, &request.volume_mounts.unwrap_or_default())
+        .await?;
     Ok(with_network(order, wanted)?)
 }
 

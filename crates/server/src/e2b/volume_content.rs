@@ -13,7 +13,7 @@ use courier_protocol::node::{Body, NodeError};
 use courier_store::VolumeRow;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode, header};
-use http_body_util::{BodyDataStream, BodyExt as _, Empty, Limited};
+use http_body_util::{BodyDataStream, BodyExt as _, Empty};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -199,11 +199,7 @@ pub(crate) async fn write(
 }
 
 /// The volume whose token the request has.
-async fn authorized(
-    app: &App,
-    volume: &str,
-    headers: &HeaderMap,
-) -> Result<VolumeRow, ApiError> {
+async fn authorized(app: &App, volume: &str, headers: &HeaderMap) -> Result<VolumeRow, ApiError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().filter(|_first| values.next().is_none());
     let token = value
@@ -221,7 +217,11 @@ fn call(operation: VolumeOperation, query: VolumeQuery) -> VolumeCall {
     VolumeCall { operation, path, depth, uid, gid, mode, force }
 }
 
-async fn carry_out(app: &Arc<App>, row: &VolumeRow, call: VolumeCall) -> Result<Response, ApiError> {
+async fn carry_out(
+    app: &Arc<App>,
+    row: &VolumeRow,
+    call: VolumeCall,
+) -> Result<Response, ApiError> {
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     match tokio::time::timeout(ANSWER_TIMEOUT, send(app, row, call, body)).await {
         Ok(answer) => answer,
@@ -284,9 +284,16 @@ async fn passed_on(
 }
 
 /// A guest daemon's refusal in our words' form.
-async fn refused(status: StatusCode, body: Body) -> ApiError {
-    let text = Limited::new(body, ERROR_MAX).collect().await.map(http_body_util::Collected::to_bytes);
-    let told = text.ok().and_then(|text| serde_json::from_slice::<GuestError>(&text).ok());
+async fn refused(status: StatusCode, mut body: Body) -> ApiError {
+    let mut text = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        let Ok(piece) = frame.into_data() else { continue };
+        text.extend_from_slice(&piece);
+        if text.len() > ERROR_MAX {
+            break;
+        }
+    }
+    let told = serde_json::from_slice::<GuestError>(&text).ok();
     let message = told.map_or_else(|| "the volume refused".to_owned(), |told| told.message);
     match status {
         StatusCode::BAD_REQUEST => ApiError::bad_request(message),

@@ -12,6 +12,7 @@ use crate::builds;
 use crate::clock;
 use crate::http::chain;
 use crate::sandboxes::{SealedSpec, SealedSpecError, destroy};
+use crate::volumes;
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +39,12 @@ fn fate(row: &SandboxRow, now: courier_types::Timestamp) -> Fate {
             Fate::End(EndReason::NeverStarted)
         }
         (DesiredState::Running, _) if row.spec.deadline <= now => Fate::End(EndReason::Timeout),
-        // Whoever waited for the execution has been gone since the old server went.
-        (DesiredState::Running, _) if row.purpose == Purpose::Execution => {
-            Fate::End(EndReason::Lost)
-        }
-        (DesiredState::Running, _) => Fate::Adopt,
+        (DesiredState::Running, _) => match row.purpose {
+            Purpose::Client => Fate::Adopt,
+            // Whoever waited for the execution, or for a volume's content, has been gone since the
+            // old server went.
+            Purpose::Execution | Purpose::Volume => Fate::End(EndReason::Lost),
+        },
     }
 }
 
@@ -59,6 +61,7 @@ pub(crate) async fn start(app: &App) -> Result<Vec<SandboxId>, StartReconcileErr
     let adopted: Vec<SandboxId> =
         settled.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?;
     let reaped = app.node.reap_except(&adopted).await?;
+    volumes::settle(app).await?;
     if !rows.is_empty() || !reaped.is_empty() {
         let (found, reaped) = (rows.len(), reaped.len());
         tracing::info!(found, adopted = adopted.len(), reaped, "took over from an earlier server");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use courier_protocol::e2b::VolumeMount;
 use courier_protocol::v1::{EnvValue, LimitsBody};
 use courier_store::{BuildRow, NewGuestToken, ProjectRow, Purpose, StoreError, TemplateRow};
 use courier_types::{Isolation, LimitError, Limits};
@@ -11,6 +12,7 @@ use super::SealedSpec;
 use crate::app::App;
 use crate::egress::{Asked, EgressError, EnvError, EnvOrder, Granted, grant, template_bound};
 use crate::http::ApiError;
+use crate::volumes::{self, VolumeError};
 use crate::templates::{self, FindError, Found};
 
 /// Most pairs of metadata, and of environment variables.
@@ -172,6 +174,16 @@ impl CreateOrder {
         check_env(&order.env)?;
         self.sealed.env.extend(order.env);
         self.tokens.extend(order.tokens);
+        Ok(self)
+    }
+
+    /// With these volumes.
+    pub(crate) async fn with_volumes(
+        mut self,
+        app: &App,
+        asked: &[VolumeMount],
+    ) -> Result<Self, VolumeError> {
+        self.sealed.volumes = volumes::mounts(app, &self.project, asked).await?;
         Ok(self)
     }
 

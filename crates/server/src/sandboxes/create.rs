@@ -63,6 +63,9 @@ impl From<&CreateError> for ApiError {
             CreateError::Store(StoreError::NoSecret { .. }) => Self::conflict(
                 "a secret that the environment refers to was deleted just now; nothing was made",
             ),
+            CreateError::Store(StoreError::NoVolume { .. }) => {
+                Self::conflict("a volume was deleted just now; nothing was made")
+            }
             CreateError::Store(store) => Self::internal(store),
             CreateError::Node(NodeError::Full { what }) => {
                 Self::unavailable(format!("no room for another sandbox: {what}"), FULL_RETRY_SECS)
@@ -187,6 +190,7 @@ fn row_of(app: &App, order: CreateOrder) -> (NewSandboxRow, SealedSpec, Option<I
     let (id, project_id) = (random::sandbox_id(), order.project.id);
     let mut sealed = order.sealed;
     sealed.network.project = Some(project_id.clone());
+    let volumes = sealed.volumes.iter().map(|mount| (mount.volume.clone(), mount.path.clone()));
     let new = NewSandboxRow {
         purpose: order.purpose,
         template_id: order.template.id,
@@ -196,7 +200,7 @@ fn row_of(app: &App, order: CreateOrder) -> (NewSandboxRow, SealedSpec, Option<I
         sealed: sealed.seal(app, &project_id, &id),
         secret_names: secret_names(&sealed.network),
         tokens: order.tokens,
-        volumes: Vec::new(),
+        volumes: volumes.collect(),
         spec: StoredSpec {
             id,
             build: order.build.reference,

@@ -67,6 +67,8 @@ pub(crate) async fn create(
         .with_env(&app, request.env)
         .await?
         .with_metadata(request.metadata)?
+        .with_volumes(&app, &request.volumes)
+        .await?
         .require_isolation(&app, request.isolation)?;
     let row = sandboxes::create(&app, order).await.map_err(|error| ApiError::from(&*error))?;
     Ok((StatusCode::CREATED, Json(whole(&app, &row))))

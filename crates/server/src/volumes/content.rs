@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use courier_protocol::v1::LimitsBody;
 use courier_store::{ProjectRow, Purpose, VolumeRow};
-use courier_types::{SandboxId, VolumeId, VolumeMount};
+use courier_types::{BuildConfig, SandboxId, VolumeId, VolumeMount};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -153,11 +153,7 @@ pub(crate) async fn lease(
 }
 
 /// Whether a sandbox has ended, or has served long enough and is not needed just now.
-async fn is_spent(
-    app: &App,
-    open: &Open,
-    serving: Option<&Serving>,
-) -> Result<bool, VolumeError> {
+async fn is_spent(app: &App, open: &Open, serving: Option<&Serving>) -> Result<bool, VolumeError> {
     let Some(Serving { id, since }) = serving else { return Ok(false) };
     let row = app.store.find_sandbox(id).await?;
     let runs = row.is_some_and(|row| row.is_usable());
@@ -172,6 +168,8 @@ async fn make(
     let timeout = LIVES_FOR.min(app.config.timeout_max);
     let order = CreateOrder::new(app, project, TEMPLATE, timeout).await.map_err(no_template)?;
     let mut order = order.with_limits(LIMITS)?;
+    // Nothing but the guest daemon is wanted.
+    order.sealed.config = BuildConfig::default();
     order.purpose = Purpose::Volume;
     let path = MOUNT.parse().map_err(VolumeError::from)?;
     let mount = VolumeMount { volume: volume.id.clone(), path, size_mib: volume.size_mib };
@@ -183,8 +181,10 @@ async fn make(
 /// A missing template is nothing that whoever asks for a file could know.
 fn no_template(error: AdmissionError) -> ApiError {
     match error {
-        AdmissionError::UnknownTemplate { .. } => ApiError::unavailable(
-            format!("the content of volumes is reached by template '{TEMPLATE}', which is not here"),
+        AdmissionError::Template(_) => ApiError::unavailable(
+            format!(
+                "the content of volumes is reached by template '{TEMPLATE}', which is not here"
+            ),
             FULL_RETRY_SECS,
         ),
         other => other.into(),
@@ -204,7 +204,7 @@ async fn retire(app: Arc<App>, id: VolumeId, open: Arc<Open>) {
     loop {
         let idle = async {
             // The sender is part of `open`, which we have.
-            let _open = users.wait_for(|users| *users == 0).await;
+            drop(users.wait_for(|users| *users == 0).await);
             tokio::time::timeout(IDLE, users.changed()).await.is_err()
         };
         let is_over = tokio::select! {
