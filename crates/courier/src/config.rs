@@ -4,6 +4,7 @@
 //! in [`serve`], and through [`variable`]. It is read once, before anything else happens.
 
 pub(crate) mod outside;
+pub(crate) mod registries;
 pub(crate) mod serve;
 
 use std::collections::BTreeMap;

@@ -19,6 +19,7 @@ mod pairs;
 mod passwd;
 mod presets;
 mod random;
+mod registry;
 mod run;
 mod sandbox;
 mod secret;

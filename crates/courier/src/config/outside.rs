@@ -9,6 +9,8 @@ use clap::Parser as _;
 use courier_types::egress::{NameError, PresetName};
 use ipnet::Ipv4Net;
 
+use super::registries::RegistryArgs;
+
 /// Port of DNS (RFC 1035, section 4.2), for resolvers that are named without one.
 const DNS_PORT: u16 = 53;
 
@@ -54,6 +56,8 @@ pub(crate) struct OutsideArgs {
         hide_env_values = true
     )]
     pub(crate) preset: Vec<PresetSource>,
+    #[command(flatten)]
+    pub(crate) registries: RegistryArgs,
 }
 
 impl OutsideArgs {
