@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::context::{self, Handle, RestartError};
@@ -87,16 +88,18 @@ pub(crate) struct Contexts {
     register: Mutex<Register>,
     /// Held while a language's default context is looked for and made.
     defaults: BTreeMap<Language, tokio::sync::Mutex<()>>,
+    /// Whether the contexts that are there from the start are there.
+    started: watch::Sender<bool>,
 }
 
 impl Contexts {
     pub(crate) fn new(setting: Setting) -> Self {
         let defaults =
             LANGUAGES.into_iter().map(|language| (language, Default::default())).collect();
-        Self { setting, register: Mutex::default(), defaults }
+        Self { setting, register: Mutex::default(), defaults, started: watch::Sender::new(false) }
     }
 
-    /// Makes the default contexts that are there from the start.
+    /// Makes the default contexts that are there from the start, side by side.
     pub(crate) async fn start(&self) {
         let (python, javascript) =
             tokio::join!(self.default_of(Language::Python), self.default_of(Language::JavaScript));
@@ -107,6 +110,15 @@ impl Contexts {
         }
         // Python is the first in lists, whichever was quicker.
         self.register().entries.sort_by_key(|entry| entry.language);
+        self.started.send_replace(true);
+    }
+
+    /// Waits until [`Self::start`] is done. A kernel that does not start ends that wait too, within
+    /// the time that kernels have.
+    pub(crate) async fn started(&self) {
+        let mut started = self.started.subscribe();
+        // The sender lives as long as we do.
+        let _never_closed = started.wait_for(|started| *started).await;
     }
 
     /// The context that runs what names only its language, made now if it was not needed before.
@@ -131,6 +143,7 @@ impl Contexts {
         language: Language,
         cwd: Option<String>,
     ) -> Result<Context, CreateError> {
+        self.started().await;
         Ok(self.make(language, cwd, Kind::Asked).await?.0)
     }
 
@@ -163,7 +176,8 @@ impl Contexts {
     }
 
     /// All contexts, the newest last.
-    pub(crate) fn list(&self) -> Vec<Context> {
+    pub(crate) async fn list(&self) -> Vec<Context> {
+        self.started().await;
         self.register().entries.iter().map(|entry| entry.context.clone()).collect()
     }
 

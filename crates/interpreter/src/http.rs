@@ -23,13 +23,19 @@ const LARGEST_REQUEST: usize = 64 * 1024 * 1024;
 /// The API over these contexts.
 pub(crate) fn router(contexts: Arc<Contexts>) -> Router {
     Router::new()
-        .route("/health", get(|| async { Json("OK") }))
+        .route("/health", get(health))
         .route("/execute", post(execute))
         .route("/contexts", get(list).post(create))
         .route("/contexts/{id}/restart", post(restart))
         .route("/contexts/{id}", delete(remove))
         .layer(DefaultBodyLimit::max(LARGEST_REQUEST))
         .with_state(contexts)
+}
+
+/// Answers once the kernels do: whoever waits for this template asks once, and not again and again.
+async fn health(State(contexts): State<Arc<Contexts>>) -> Json<&'static str> {
+    contexts.started().await;
+    Json("OK")
 }
 
 /// Clients send `null` for what they leave out.
@@ -76,7 +82,7 @@ async fn create(
 }
 
 async fn list(State(contexts): State<Arc<Contexts>>) -> Json<Vec<Context>> {
-    Json(contexts.list())
+    Json(contexts.list().await)
 }
 
 async fn restart(

@@ -77,7 +77,9 @@ async fn serve(arguments: Arguments, runtime: PathBuf) -> anyhow::Result<()> {
         environment: Arc::new(environment),
     };
     let contexts = Arc::new(Contexts::new(setting));
-    contexts.start().await;
     tracing::info!("listening on {}", arguments.listen);
-    axum::serve(listener, http::router(contexts)).await.context("the server ended")
+    let serving = axum::serve(listener, http::router(Arc::clone(&contexts)));
+    // Who asks while kernels start waits for them, and is not turned away.
+    let (served, ()) = tokio::join!(serving.into_future(), contexts.start());
+    served.context("the server ended")
 }
