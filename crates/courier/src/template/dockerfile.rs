@@ -11,7 +11,7 @@ mod lines;
 mod plan;
 mod source;
 
-pub(crate) use plan::{Action, Base, Copy, CopySource, Note, Place, Plan, PlannedStep};
+pub(crate) use plan::{Action, Base, Copy, CopySource, Plan, PlannedStep};
 pub(crate) use source::{DockerfileError, Fault, MAX_BYTES, Source};
 
 /// Makes a plan of a Dockerfile. `given` is what `--build-arg` said, by name.

@@ -111,7 +111,12 @@ impl Source {
 
     /// An error at a place.
     pub(crate) fn error(&self, fault: &Fault) -> DockerfileError {
-        let at = self.character(fault.at);
+        self.mark(fault.at, format!("{}; {}", fault.what, fault.remedy))
+    }
+
+    /// Words about a place.
+    pub(crate) fn mark(&self, at: usize, message: String) -> DockerfileError {
+        let at = self.character(at);
         let (before, after) = self.text.split_at(at);
         let before = before.rsplit('\n').next().unwrap_or_default();
         let after = after.split('\n').next().unwrap_or_default().trim_end();
@@ -121,7 +126,7 @@ impl Source {
             name: self.name.clone(),
             line: self.line(at),
             column: column + 1,
-            message: format!("{}; {}", fault.what, fault.remedy),
+            message,
             shown,
             before,
         }
