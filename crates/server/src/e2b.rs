@@ -33,7 +33,9 @@ const TIMEOUT_SECS_V1: i64 = 15;
 
 /// Every route that wants a key.
 pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
-    absent::add(sandboxes().merge(samples_and_logs()).merge(templates()).merge(secrets()).merge(volumes()))
+    absent::add(
+        sandboxes().merge(samples_and_logs()).merge(templates()).merge(secrets()).merge(volumes()),
+    )
 }
 
 /// Every route that wants a volume's token instead.

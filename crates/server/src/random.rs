@@ -4,7 +4,9 @@
 use std::fmt::Write as _;
 
 use courier_types::egress::GuestToken;
-use courier_types::{AccessToken, ApiKeyId, BuildId, ProjectId, SandboxId, SecretId, TemplateId, VolumeId};
+use courier_types::{
+    AccessToken, ApiKeyId, BuildId, ProjectId, SandboxId, SecretId, TemplateId, VolumeId,
+};
 
 /// Random bytes of an access token: 256 bits.
 const TOKEN_BYTES: usize = 32;

@@ -38,6 +38,7 @@ pub(crate) async fn assign(
     }
     let (_reference, row) = templates::owned(&app, &project, &body.target).await?;
     let found = templates::build(&app, &project, &body.target).await?;
+    // Of another template of that name it would be refused there.
     let build = (&row.id, &found.build.id);
     if !app.store.tag_build(build, &tags, TAGS_MAX, clock::now()).await? {
         return Err(ApiError::not_found(format!("template '{}' not found", found.reference)));

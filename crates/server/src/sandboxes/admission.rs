@@ -12,8 +12,8 @@ use super::SealedSpec;
 use crate::app::App;
 use crate::egress::{Asked, EgressError, EnvError, EnvOrder, Granted, grant, template_bound};
 use crate::http::ApiError;
-use crate::volumes::{self, VolumeError};
 use crate::templates::{self, FindError, Found};
+use crate::volumes::{self, VolumeError};
 
 /// Most pairs of metadata, and of environment variables.
 const PAIRS_MAX: usize = 512;

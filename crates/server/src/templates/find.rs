@@ -84,17 +84,34 @@ pub(crate) async fn template(
     }
 }
 
-/// The build that a reference means now.
+/// The build that a reference means now. A project's own template goes before the installation's of
+/// that name, but only where it has such a build: a name that was only asked for hides nothing.
 pub(crate) async fn build(app: &App, project: &ProjectRow, text: &str) -> Result<Found, FindError> {
     let (reference, template) = template(app, project, text).await?;
+    if let Some(build) = ready(app, &template, &reference).await? {
+        return Ok(Found { reference, template, build });
+    }
+    if reference.namespace().is_none()
+        && let Some(installed) = app.store.find_installed_template(reference.name()).await?
+        && let Some(build) = ready(app, &installed, &reference).await?
+    {
+        return Ok(Found { reference, template: installed, build });
+    }
+    let known = app.store.list_tags(&template.id).await?;
+    let tag = reference.tag().unwrap_or(TemplateRef::DEFAULT_TAG).to_owned();
+    Err(FindError::NoBuild { reference: reference.to_string(), tag, known })
+}
+
+/// The build of a template that a reference's tag means.
+async fn ready(
+    app: &App,
+    template: &TemplateRow,
+    reference: &TemplateRef,
+) -> Result<Option<BuildRow>, StoreError> {
     let tag = reference.tag().unwrap_or(TemplateRef::DEFAULT_TAG);
     let id = tag.parse().ok();
     let key = id.as_ref().map_or(BuildKey::Tag(tag), BuildKey::Id);
-    if let Some(build) = app.store.find_ready_build(&template.id, &key).await? {
-        return Ok(Found { reference, template, build });
-    }
-    let known = app.store.list_tags(&template.id).await?;
-    Err(FindError::NoBuild { reference: reference.to_string(), tag: tag.to_owned(), known })
+    app.store.find_ready_build(&template.id, &key).await
 }
 
 /// The project's own template that a reference names: for whoever wants to change it.

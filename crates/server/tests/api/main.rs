@@ -9,9 +9,11 @@
 
 mod auth;
 mod bad_input;
+mod builds;
 mod document;
 mod egress;
 mod executions;
+mod fake_builder;
 mod fake_node;
 mod fake_parts;
 mod idempotency;
@@ -22,6 +24,9 @@ mod ports;
 mod restart;
 mod secrets;
 mod sweep;
+mod tags;
+mod templates;
 mod tokens;
 mod tunnels;
+mod uploads;
 mod world;

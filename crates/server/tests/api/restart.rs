@@ -52,6 +52,7 @@ pub(crate) async fn insert(world: &World, spec: &SandboxSpec) {
         sealed: Sealed::new("of another key".to_owned()),
         secret_names: Vec::new(),
         tokens: Vec::new(),
+        volumes: Vec::new(),
     };
     let inserted = world.store.insert_sandbox(&row, AliveLimit(100), None).await.unwrap();
     assert_eq!(inserted, Insertion::Inserted);

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use courier_protocol::node::SharedNode;
+use courier_protocol::node::{SharedBuilder, SharedNode};
 use courier_server::{
     Config, Parts, Server, StoredSecrets, Vault, ensure_default_project, issue_api_key,
 };
 use courier_store::{NewTemplate, ProjectRow, Store};
-use courier_types::{Limits, ProjectId, TemplateId, Timestamp};
+use courier_types::{BuildConfig, BuildId, Limits, ProjectId, TemplateId, Timestamp};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
+use crate::fake_builder::FakeBuilder;
 use crate::fake_node::FakeNode;
 use crate::fake_parts::{FakePresets, FakeTunnels};
 
@@ -26,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct World {
     folder: TempDir,
     pub(crate) node: Arc<FakeNode>,
+    pub(crate) builder: Arc<FakeBuilder>,
     pub(crate) store: Store,
     pub(crate) server: Server,
     pub(crate) key: String,
@@ -81,15 +83,17 @@ async fn start(
     config: Config,
     folder: &TempDir,
     store: &Store,
-    (node, tunnels): (&Arc<FakeNode>, &FakeTunnels),
+    (node, builder, tunnels): (&Arc<FakeNode>, &Arc<FakeBuilder>, &FakeTunnels),
 ) -> Server {
     let vault = Vault::open(&folder.path().join("vault.key"), store).await.unwrap();
     let parts = Parts {
         store: store.clone(),
         node: Arc::clone(node) as SharedNode,
+        builder: Arc::clone(builder) as SharedBuilder,
         vault,
         presets: Arc::new(FakePresets),
         tunnels: Arc::new(tunnels.clone()),
+        uploads: folder.path().join("uploads"),
     };
     Server::start(config, parts).await.unwrap()
 }
@@ -109,26 +113,28 @@ impl World {
             project_id: None,
             names: vec!["base".to_owned(), "code-interpreter-v1".to_owned()],
             build: "base-1".to_owned(),
-            build_id: "00000000-0000-4000-8000-000000000000".to_owned(),
+            build_id: BuildId::from_random([1; 16]),
+            config: BuildConfig::default(),
             limits: Limits::default(),
             egress: None,
         };
         store.register_template(&template, Timestamp::from_micros(1)).await.unwrap();
         let node = Arc::new(FakeNode::new());
         let tunnels = FakeTunnels::default();
-        let server = start(config, &folder, &store, (&node, &tunnels)).await;
-        Self { folder, node, store, server, key: key.expose().to_owned(), tunnels }
+        let builder = Arc::new(FakeBuilder::new());
+        let server = start(config, &folder, &store, (&node, &builder, &tunnels)).await;
+        Self { folder, node, builder, store, server, key: key.expose().to_owned(), tunnels }
     }
 
     /// The server goes without a word, as after SIGKILL, and another one starts over the same
     /// database and node.
     pub(crate) async fn crash_and_restart(self) -> Self {
-        let Self { folder, node, store, server, key, tunnels } = self;
+        let Self { folder, node, builder, store, server, key, tunnels } = self;
         drop(server);
         store.close().await;
         let store = Store::open(&folder.path().join("courier.db")).await.unwrap();
-        let server = start(config(), &folder, &store, (&node, &tunnels)).await;
-        Self { folder, node, store, server, key, tunnels }
+        let server = start(config(), &folder, &store, (&node, &builder, &tunnels)).await;
+        Self { folder, node, builder, store, server, key, tunnels }
     }
 
     /// The server's word on secrets, as the node asks for it.
@@ -160,7 +166,8 @@ impl World {
             project_id: None,
             names: vec!["bounded".to_owned()],
             build: "base-1".to_owned(),
-            build_id: "00000000-0000-4000-8000-000000000000".to_owned(),
+            build_id: BuildId::from_random([2; 16]),
+            config: BuildConfig::default(),
             limits: Limits::default(),
             egress: Some(serde_json::from_value(policy).unwrap()),
         };
@@ -187,6 +194,13 @@ impl World {
         let project = self.store.ensure_project(&project).await.unwrap();
         let (_row, key) = issue_api_key(&self.store, &project, "other").await.unwrap();
         key.expose().to_owned()
+    }
+
+    /// The same server, seen with a key of the first project again.
+    pub(crate) async fn of_the_first_project(self) -> Self {
+        let project = ensure_default_project(&self.store).await.unwrap();
+        let (_row, key) = issue_api_key(&self.store, &project, "again").await.unwrap();
+        Self { key: key.expose().to_owned(), ..self }
     }
 
     /// The same server, seen with another project's key.
