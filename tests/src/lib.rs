@@ -20,6 +20,7 @@ pub mod host;
 pub mod http;
 pub mod internet;
 pub mod program;
+pub mod registry;
 pub mod rig;
 pub mod sandbox;
 pub mod sdk;
