@@ -1,5 +1,7 @@
 //! A small client of a running server: its API, and its data plane.
 
+mod more;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -102,6 +104,11 @@ pub(crate) struct Api {
 }
 
 impl Api {
+    /// True where the user named a server, or one runs for the data folder.
+    pub(crate) fn is_there(config: &Config) -> anyhow::Result<bool> {
+        Ok(config.url.is_some() || Folder::new(&config.data).running_server()?.is_some())
+    }
+
     /// The server that the user named, or the one that runs for the data folder.
     pub(crate) fn find(config: &Config) -> anyhow::Result<Self> {
         let folder = Folder::new(&config.data);
@@ -322,7 +329,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> ApiError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -345,7 +352,7 @@ mod tests {
     }
 
     /// Answers one request with `answer`; returns what was asked, up to the end of its header.
-    async fn answer_one(listener: tokio::net::TcpListener, answer: &str) -> String {
+    pub(super) async fn answer_one(listener: tokio::net::TcpListener, answer: &str) -> String {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let (mut stream, _client) = listener.accept().await.unwrap();
         let mut asked = Vec::new();
@@ -356,7 +363,7 @@ mod tests {
         String::from_utf8(asked).unwrap().to_ascii_lowercase()
     }
 
-    async fn listener() -> (tokio::net::TcpListener, String) {
+    pub(super) async fn listener() -> (tokio::net::TcpListener, String) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         (listener, url)

@@ -132,6 +132,8 @@ pub(crate) struct Config {
     pub(crate) launcher_binary: PathBuf,
     /// The guest daemon's binary: beside ours unless said otherwise.
     pub(crate) guest_binary: PathBuf,
+    /// Where our other binaries are: beside this one.
+    pub(crate) own_binaries: PathBuf,
     /// The isolation technology's binary; found by the launcher unless said otherwise.
     pub(crate) isolation_binary: Option<PathBuf>,
     /// The server that the user named.
@@ -144,6 +146,8 @@ pub(crate) struct Config {
     pub(crate) log_json: bool,
     /// The kind of terminal that we run in, for terminals inside sandboxes.
     pub(crate) term: Option<String>,
+    /// Colours are wanted where they can be shown (<https://no-color.org>).
+    pub(crate) colour: bool,
 }
 
 impl Config {
@@ -168,12 +172,14 @@ impl Config {
             launcher_binary: named(args.launcher_binary)?
                 .unwrap_or_else(|| beside("courier-launcher")),
             guest_binary: named(args.guest_binary)?.unwrap_or_else(|| beside("courier-guest")),
+            own_binaries: beside(""),
             isolation_binary: named(args.isolation_binary)?,
             url: args.url,
             api_key: args.api_key,
             log: args.log,
             log_json: args.log_json,
             term: variable("TERM"),
+            colour: variable("NO_COLOR").is_none(),
             data,
         })
     }

@@ -1,7 +1,7 @@
 //! `courier run`: files in fresh sandboxes.
 
 mod files;
-mod interrupt;
+pub(crate) mod interrupt;
 mod job;
 mod learned;
 mod many;

@@ -1,7 +1,7 @@
 //! `courier secret`: values that the server adds to requests on their way out, and that no sandbox
 //! ever holds.
 
-mod value;
+pub(crate) mod value;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

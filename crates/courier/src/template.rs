@@ -1,12 +1,23 @@
 //! Templates: what sandboxes start from. `courier template`, and what the other commands ask for.
+//!
+//! Commands speak to the server that runs for the data folder, or that `--url` names. Where there is
+//! none, `ls` and `inspect` show the product's own templates in the template folder; only those are
+//! built without a server.
 
 mod build;
+mod context;
+mod details;
+mod docker;
+mod dockerfile;
 mod error;
+mod follow;
 mod lock;
 mod manifest;
 mod mirror;
+mod product;
 mod progress;
 mod recipe;
+mod remote;
 mod tool;
 
 use std::fs;
@@ -20,12 +31,29 @@ pub(crate) use mirror::{
 };
 
 use self::build::{Caches, Request};
+use self::docker::DockerArgs;
+use self::product::Product;
 use self::recipe::Recipe;
-use crate::config::Config;
-use crate::egress;
+use crate::api::Api;
+use crate::config::{Config, LOG_COMMAND};
+use crate::{egress, output};
+
+/// What `courier template --help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  courier template build --name web:v1 .                from ./Dockerfile, with . as its context
+  courier template build -f docker/Dockerfile . --name web --build-arg VERSION=3
+  courier sandbox new --template web:v1
+  courier template tag web:v1 stable                    web:stable is that build from now on
+  courier template tag --rm web v1
+  sudo courier template build python-3.12               one of the product's own
+
+Without --name a template of the product is built, here and as root; with it a Dockerfile, by the
+running server. Where no server runs, ls and inspect show what is in the template folder.";
 
 /// Flags of `courier template`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -33,42 +61,119 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Build a template where it is not built yet or is out of date (needs root)
-    Build {
-        /// Which
-        #[arg(default_value = crate::config::TEMPLATE)]
-        name: String,
-        /// Build everything anew
-        #[arg(long)]
-        force: bool,
-        /// Debian mirror to take packages from [default: the machine's own]
-        #[arg(long, value_name = "URL")]
-        mirror: Option<String>,
-    },
+    /// Build a template: one of the product's own, or one from a Dockerfile
+    Build(Box<BuildArgs>),
     /// List templates
     Ls {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Those of the template folder, though a server runs
+        #[arg(long)]
+        local: bool,
     },
+    /// Show what a template is made of, its builds and its tags
+    Inspect {
+        /// Which
+        #[arg(value_name = "NAME[:TAG]")]
+        name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// The one of the template folder, though a server runs
+        #[arg(long)]
+        local: bool,
+    },
+    /// Let tags mean a build, or take tags away
+    Tag {
+        /// The build; with --rm the template
+        #[arg(value_name = "NAME[:TAG]")]
+        name: String,
+        /// The tags
+        #[arg(value_name = "TAG", required = true)]
+        tags: Vec<String>,
+        /// Take the tags away
+        #[arg(long)]
+        rm: bool,
+    },
+    /// Remove a template with all its builds
+    Rm {
+        /// Which
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Show the log of a build
+    Logs {
+        /// Id of the build
+        #[arg(value_name = "BUILD")]
+        build: String,
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct BuildArgs {
+    /// Template of the product [default: base]; with --name the folder that COPY takes files from
+    /// [default: the Dockerfile's]
+    #[arg(value_name = "NAME|CONTEXT")]
+    target: Option<String>,
+    /// Build everything anew
+    #[arg(long, conflicts_with = "name")]
+    force: bool,
+    /// Debian mirror to take packages from [default: the machine's own]
+    #[arg(long, value_name = "URL", conflicts_with = "name")]
+    mirror: Option<String>,
+    #[command(flatten)]
+    docker: DockerArgs,
 }
 
 /// Runs `courier template`.
 pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode> {
+    crate::log::start(config, LOG_COMMAND)?;
     match args.command {
-        Command::Build { name, force, mirror } => {
-            let caches = if force { Caches::Ignored } else { Caches::Used };
-            let template =
-                build(config, Asked { name: &name, caches, mirror: mirror.as_deref() }).await?;
-            println!(
-                "template {} is build {} ({} MiB)",
-                template.name,
-                template.build,
-                template.size_bytes >> 20
-            );
+        Command::Build(args) => run_build(*args, config).await,
+        Command::Ls { json, local } => match server(config, local)? {
+            Some(api) => remote::list(&api, json.into()).await,
+            None => print_list(&list(config)?, json.into()),
+        },
+        Command::Inspect { name, json, local } => match server(config, local)? {
+            Some(api) => remote::inspect(&api, &name, json.into()).await,
+            None => inspect(config, &name, json.into()),
+        },
+        Command::Tag { name, tags, rm: false } => {
+            remote::tag(&Api::find(config)?, name, tags).await
         }
-        Command::Ls { json } => print_list(&list(config)?, json.into())?,
+        Command::Tag { name, tags, rm: true } => {
+            remote::untag(&Api::find(config)?, name, tags).await
+        }
+        Command::Rm { name } => remote::remove(&Api::find(config)?, &name).await,
+        Command::Logs { build, json } => {
+            remote::logs(&Api::find(config)?, &build, json.into()).await
+        }
     }
+}
+
+/// The server to ask, where there is one.
+fn server(config: &Config, is_local: bool) -> anyhow::Result<Option<Api>> {
+    if is_local || !Api::is_there(config)? {
+        return Ok(None);
+    }
+    Api::find(config).map(Some)
+}
+
+async fn run_build(args: BuildArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let BuildArgs { target, force, mirror, docker } = args;
+    if docker.name.is_some() {
+        let context = target.as_deref().map(Path::new);
+        return Box::pin(docker::run(docker, context, config)).await;
+    }
+    let name = target.as_deref().unwrap_or(crate::config::TEMPLATE);
+    let caches = if force { Caches::Ignored } else { Caches::Used };
+    let template = build(config, Asked { name, caches, mirror: mirror.as_deref() }).await?;
+    let Template { name, build, size_bytes, .. } = &template;
+    output::line(&format!("template {name} is build {build} ({} MiB)", size_bytes >> 20))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -100,28 +205,41 @@ pub(crate) fn list(config: &Config) -> Result<Vec<Template>, TemplateError> {
 /// # Errors
 /// There is no such template, or what is there cannot be read.
 pub(crate) fn is_current(config: &Config, name: &str) -> Result<bool, TemplateError> {
-    let asked = Asked { name, caches: Caches::Used, mirror: None };
-    Ok(build::current(&request(config, &asked)?)?.is_some())
+    Ok(current(config, &Asked { name, caches: Caches::Used, mirror: None })?.is_some())
 }
 
 /// What is asked for, before it is known to exist.
+#[derive(Clone, Copy)]
 struct Asked<'a> {
     name: &'a str,
     caches: Caches,
     mirror: Option<&'a str>,
 }
 
-fn request<'a>(config: &'a Config, asked: &Asked<'a>) -> Result<Request<'a>, TemplateError> {
-    let recipe = Recipe::find(asked.name)
-        .ok_or_else(|| TemplateError::Unknown { name: asked.name.to_owned() })?;
-    Ok(Request {
+/// How a template of the product is built.
+enum How<'a> {
+    /// From Debian's packages.
+    Packages(Request<'a>),
+    /// By its Dockerfile, on another template of the product.
+    Dockerfile(product::build::Request<'a>),
+}
+
+fn how<'a>(config: &'a Config, asked: &Asked<'a>) -> Result<How<'a>, TemplateError> {
+    let Asked { name, caches, mirror } = *asked;
+    let command = build_command(config, name);
+    if let Some(product) = Product::find(name) {
+        return Ok(How::Dockerfile(product::build::Request { product, config, caches, command }));
+    }
+    let recipe =
+        Recipe::find(name).ok_or_else(|| TemplateError::Unknown { name: name.to_owned() })?;
+    Ok(How::Packages(Request {
         recipe,
         templates: &config.templates,
         guest: &config.guest_binary,
-        mirror: asked.mirror,
-        caches: asked.caches,
-        command: build_command(config, asked.name),
-    })
+        mirror,
+        caches,
+        command,
+    }))
 }
 
 /// The command that builds a template where we look for it, as we would have to type it.
@@ -132,14 +250,36 @@ pub(crate) fn build_command(config: &Config, name: &str) -> String {
     format!("{sudo}{program} template build {name} --templates {templates}")
 }
 
+/// The template as it is, where it need not be built.
+fn current(config: &Config, asked: &Asked<'_>) -> Result<Option<Template>, TemplateError> {
+    match how(config, asked)? {
+        How::Packages(request) => build::current(&request),
+        How::Dockerfile(request) => {
+            let name = request.product.base()?;
+            match current(config, &Asked { name: &name, ..*asked })? {
+                Some(base) => product::build::current(&request, &base),
+                None => Ok(None),
+            }
+        }
+    }
+}
+
 async fn build(config: &Config, asked: Asked<'_>) -> Result<Template, TemplateError> {
-    let request = request(config, &asked)?;
     if asked.caches == Caches::Used
-        && let Some(template) = build::current(&request)?
+        && let Some(template) = current(config, &asked)?
     {
         return Ok(template);
     }
-    Box::pin(build::build(&request)).await
+    match how(config, &asked)? {
+        How::Packages(request) => Box::pin(build::build(&request)).await,
+        How::Dockerfile(request) => {
+            let name = request.product.base()?;
+            // Only what was named is built anew.
+            let base = Asked { name: &name, caches: Caches::Used, mirror: asked.mirror };
+            let base = Box::pin(build(config, base)).await?;
+            Box::pin(product::build::build(&request, &base)).await
+        }
+    }
 }
 
 fn list_in(templates: &Path) -> Result<Vec<Template>, TemplateError> {
@@ -169,12 +309,23 @@ impl From<bool> for Form {
     }
 }
 
-fn print_list(templates: &[Template], form: Form) -> anyhow::Result<()> {
+fn print_list(templates: &[Template], form: Form) -> anyhow::Result<ExitCode> {
     match form {
-        Form::Json => println!("{}", serde_json::to_string_pretty(templates)?),
-        Form::Table => print!("{}", table(templates)),
+        Form::Json => output::line(&serde_json::to_string_pretty(templates)?)?,
+        Form::Table => output::print(&table(templates))?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a template of the template folder.
+fn inspect(config: &Config, name: &str, form: Form) -> anyhow::Result<ExitCode> {
+    let template = Template::read(&config.templates, name)?
+        .ok_or_else(|| TemplateError::Unknown { name: name.to_owned() })?;
+    match form {
+        Form::Json => output::line(&serde_json::to_string_pretty(&template)?)?,
+        Form::Table => output::print(&details::of_folder(&template))?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn table(templates: &[Template]) -> String {
@@ -190,11 +341,15 @@ fn table(templates: &[Template]) -> String {
         ]
     }));
     let mut text = crate::table::text(&rows);
-    let is_built = |recipe: &&Recipe| templates.iter().any(|t| t.name == recipe.name);
-    for recipe in Recipe::all().iter().filter(|recipe| !is_built(recipe)) {
+    let names = Recipe::all().iter().map(|recipe| recipe.name);
+    let names = names.chain(Product::all().iter().map(|product| product.name));
+    for name in names.filter(|name| templates.iter().all(|template| template.name != *name)) {
+        let what = match Product::find(name).and_then(|product| product.settings().ok()) {
+            Some(settings) => format!("; {}", settings.description),
+            None => String::new(),
+        };
         text.push_str(&format!(
-            "{:<12} not built yet: `courier template build {}`\n",
-            recipe.name, recipe.name
+            "{name:<19} not built yet: `courier template build {name}`{what}\n"
         ));
     }
     text
@@ -210,7 +365,8 @@ mod tests {
         assert!(table(&list_in(folder.path()).unwrap()).contains("not built yet"));
         manifest::tests::built(folder.path(), "base", "base-1");
         let text = table(&list_in(folder.path()).unwrap());
-        assert!(text.contains("base-1") && !text.contains("not built"), "{text}");
+        assert!(text.contains("base-1") && !text.contains("base `"), "{text}");
+        assert!(!text.contains("build base`") && text.contains("build python-3.12`"), "{text}");
     }
 
     #[test]

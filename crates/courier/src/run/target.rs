@@ -78,7 +78,7 @@ pub(crate) struct End {
 /// Where runs happen.
 pub(crate) enum Target {
     /// On a node in this process, whose sandboxes die with it.
-    Local(Local),
+    Local(Box<Local>),
     /// Through a server.
     Server(Box<Api>),
 }
@@ -90,7 +90,7 @@ impl Target {
         template: &str,
         egress: Option<&Policy>,
     ) -> anyhow::Result<Self> {
-        Ok(Self::Local(Local::start(config, template, egress).await?))
+        Ok(Self::Local(Box::new(Local::start(config, template, egress).await?)))
     }
 
     /// Makes a sandbox.
@@ -151,6 +151,7 @@ impl Target {
 pub(crate) struct Local {
     node: SharedNode,
     build: String,
+    build_config: BuildConfig,
     isolation: String,
     granted: Granted,
     ends: Arc<Ends>,
@@ -217,7 +218,14 @@ impl Local {
                 }
             }
         });
-        Ok(Self { node, build: template.build, isolation, granted, ends })
+        Ok(Self {
+            node,
+            build: template.build,
+            build_config: template.config,
+            isolation,
+            granted,
+            ends,
+        })
     }
 
     async fn create(&self, wanted: &Wanted) -> anyhow::Result<Place> {
@@ -232,7 +240,7 @@ impl Local {
             template: wanted.template.clone(),
             network: NetworkSpec { egress: self.granted.layers.clone(), ..NetworkSpec::default() },
             files: self.granted.files.clone(),
-            config: BuildConfig::default(),
+            config: self.build_config.clone(),
             volumes: Vec::new(),
         };
         self.node.create(spec).await?;
@@ -260,6 +268,7 @@ async fn create_by(api: &Api, wanted: &Wanted) -> anyhow::Result<Place> {
         env: secret_env(&wanted.secrets, wanted.lifetime()).collect(),
         egress: wanted.egress.clone(),
         metadata: [("courier.command".to_owned(), "run".to_owned())].into(),
+        volumes: Vec::new(),
         isolation: None,
     };
     let sandbox: Sandbox = api.post("/v1/sandboxes", &request).await?;

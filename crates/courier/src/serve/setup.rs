@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use courier_server::{ensure_default_project, issue_api_key};
 use courier_store::{KeyHash, NewTemplate, Store};
+use courier_types::BuildId;
 use sha2::{Digest as _, Sha256};
 
 use crate::folder::{self, Folder};
@@ -40,27 +41,19 @@ fn registered(template: &Template) -> NewTemplate {
         project_id: None,
         names: vec![template.name.clone()],
         build: template.build.clone(),
-        build_id: uuid(&template.build),
+        build_id: build_id(&template.build),
+        config: template.config.clone(),
         limits: template.limits,
         egress: template.egress.clone(),
     }
 }
 
-/// A build's reference as a UUID, which the wire wants: version 8, RFC 9562, made of its hash.
-fn uuid(build: &str) -> String {
+/// A build's reference as the id that the wire wants, made of its hash.
+fn build_id(build: &str) -> BuildId {
     let digest: [u8; 32] = Sha256::digest(build.as_bytes()).into();
-    let mut number = digest.iter().take(16).fold(0_u128, |n, b| (n << 8) | u128::from(*b));
-    number = number & !(0xf << 76) | (0x8 << 76);
-    number = number & !(0x3 << 62) | (0x2 << 62);
-    let hex = format!("{number:032x}");
-    let mut parts = Vec::new();
-    let mut rest = hex.as_str();
-    for length in [8, 4, 4, 4, 12] {
-        let (part, more) = rest.split_at(length);
-        parts.push(part);
-        rest = more;
-    }
-    parts.join("-")
+    let mut number = [0; 16];
+    number.iter_mut().zip(digest).for_each(|(byte, hashed)| *byte = hashed);
+    BuildId::from_hash(number)
 }
 
 #[cfg(test)]
@@ -68,13 +61,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_build_has_one_uuid_of_the_right_form() {
-        let id = uuid("base-0123");
-        assert_eq!(id, uuid("base-0123"));
-        assert_ne!(id, uuid("base-0124"));
-        let parts: Vec<usize> = id.split('-').map(str::len).collect();
-        assert_eq!(parts, [8, 4, 4, 4, 12]);
-        assert!(id.split('-').nth(2).unwrap().starts_with('8'), "{id}");
-        assert!("89ab".contains(id.split('-').nth(3).unwrap().chars().next().unwrap()), "{id}");
+    fn a_build_has_one_id_for_ever() {
+        let id = build_id("base-0123");
+        assert_eq!(id, build_id("base-0123"));
+        assert_ne!(id, build_id("base-0124"));
+        // What rows of earlier versions have.
+        assert_eq!(id.as_str(), "e2f108f9-f40a-8435-b5f1-303d9590f69d");
     }
 }

@@ -14,7 +14,7 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use courier_types::{Limits, Timestamp};
+use courier_types::{BuildConfig, Limits, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use super::error::TemplateError;
@@ -112,10 +112,7 @@ pub(crate) async fn build(request: &Request<'_>) -> Result<Template, TemplateErr
     {
         return Ok(template);
     }
-    let work = tempfile::Builder::new()
-        .prefix(WORK)
-        .tempdir_in(request.templates)
-        .map_err(TemplateError::host("make a folder in", request.templates))?;
+    let work = work_folder(request.templates)?;
     let mut stages = Stages {
         request,
         work: work.path().to_owned(),
@@ -140,7 +137,7 @@ impl Stages<'_> {
         let (recipe, templates) = (self.request.recipe, self.request.templates);
         File::create(&self.log).map_err(TemplateError::host("write", &self.log))?;
         let root = self.root_file_system().await?;
-        let build = build_name(recipe, guest);
+        let build = name_of_build(recipe.name, &recipe.hash(), guest);
         let size_bytes = self.image(&root, &build).await?;
         let previous = Template::read(templates, recipe.name)?
             .and_then(|old| if old.build == build { old.previous } else { Some(old.build) });
@@ -156,6 +153,8 @@ impl Stages<'_> {
             size_bytes,
             limits: Limits::default(),
             egress: recipe.egress()?,
+            config: BuildConfig::default(),
+            binaries: Vec::new(),
         };
         template.write(templates)?;
         prune(templates, &super::list_in(templates)?)?;
@@ -164,12 +163,23 @@ impl Stages<'_> {
 }
 
 /// The name of a build says what it was made from.
-fn build_name(recipe: &Recipe, guest: &str) -> String {
-    let hash = hex(&Sha256::digest(format!("{} {guest}", recipe.hash())));
-    format!("{}-{}", recipe.name, hash.get(..NAME_HASH).unwrap_or(&hash))
+pub(crate) fn name_of_build(name: &str, recipe: &str, guest: &str) -> String {
+    let hash = hex(&Sha256::digest(format!("{recipe} {guest}")));
+    format!("{name}-{}", hash.get(..NAME_HASH).unwrap_or(&hash))
 }
 
-fn guest_hash(guest: &Path) -> Result<String, TemplateError> {
+/// A folder to work in, which goes with the value.
+pub(crate) fn work_folder(templates: &Path) -> Result<tempfile::TempDir, TemplateError> {
+    let mut folder = tempfile::Builder::new();
+    let folder = folder.prefix(WORK).tempdir_in(templates);
+    folder.map_err(TemplateError::host("make a folder in", templates))
+}
+
+/// SHA-256 of a binary, in hexadecimal.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn guest_hash(guest: &Path) -> Result<String, TemplateError> {
     let missing = |source| TemplateError::GuestMissing { path: guest.to_owned(), source };
     let mut hash = Sha256::new();
     let mut file = File::open(guest).map_err(missing)?;
@@ -205,7 +215,7 @@ fn create_folder(path: &Path, mode: u32) -> Result<(), TemplateError> {
 }
 
 /// Removes what builds left that did not come to their end. The caller holds the lock.
-fn sweep(templates: &Path) -> Result<(), TemplateError> {
+pub(crate) fn sweep(templates: &Path) -> Result<(), TemplateError> {
     let folder = fs::read_dir(templates).map_err(TemplateError::host("read", templates))?;
     for entry in folder.flatten() {
         if entry.file_name().to_string_lossy().starts_with(WORK) {
@@ -249,7 +259,8 @@ mod tests {
     #[test]
     fn another_guest_daemon_gives_another_build_of_the_same_name() {
         let recipe = Recipe::find("base").unwrap();
-        let names = [build_name(recipe, "a"), build_name(recipe, "b")];
+        let named = |guest| name_of_build(recipe.name, &recipe.hash(), guest);
+        let names = [named("a"), named("b")];
         assert_ne!(names[0], names[1]);
         assert!(names.iter().all(|name| name.starts_with("base-") && name.len() == 21));
     }

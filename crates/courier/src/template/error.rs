@@ -3,6 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use courier_protocol::node::BoxError;
+use courier_types::LimitError;
+
+use super::context::ContextError;
+use super::dockerfile::DockerfileError;
+
 /// Why a template cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TemplateError {
@@ -126,6 +132,48 @@ pub(crate) enum TemplateError {
         /// What is wrong with it.
         #[source]
         source: serde_json::Error,
+    },
+    /// What a template says besides its Dockerfile cannot be read.
+    #[error("the template.toml of template {name:?} cannot be read")]
+    Settings {
+        /// The template.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: toml::de::Error,
+    },
+    /// A cap in it is out of its range.
+    #[error("the template.toml of template {name:?} has a limit that cannot be kept")]
+    Limits {
+        /// The template.
+        name: String,
+        /// Which.
+        #[source]
+        source: LimitError,
+    },
+    /// A binary of ours that a template needs is not where it should be.
+    #[error(
+        "{name} is not at {}: install it beside `courier`, or build it with `cargo build --bins`",
+        path.display()
+    )]
+    BinaryMissing {
+        /// The binary.
+        name: String,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A Dockerfile of the product, or what it runs, is at fault.
+    #[error(transparent)]
+    Dockerfile(#[from] DockerfileError),
+    /// The files beside it cannot be packed.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// The node on which steps run is at fault.
+    #[error("the template cannot be built on this machine")]
+    Node {
+        /// Why.
+        #[source]
+        source: BoxError,
     },
 }
 

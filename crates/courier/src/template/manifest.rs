@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use courier_types::egress::Policy;
-use courier_types::{Limits, TemplateId, Timestamp};
+use courier_types::{BuildConfig, Limits, TemplateId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -43,6 +43,21 @@ pub(crate) struct Template {
     /// What its sandboxes may reach at most; absent bounds nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) egress: Option<Policy>,
+    /// What the build says about its sandboxes.
+    #[serde(default)]
+    pub(crate) config: BuildConfig,
+    /// Our binaries that went in, besides the guest daemon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) binaries: Vec<Binary>,
+}
+
+/// A binary that a build has taken in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Binary {
+    /// What it looked like, to see without reading it that it is the same.
+    pub(crate) stamp: GuestStamp,
+    /// Its SHA-256 in hexadecimal.
+    pub(crate) hash: String,
 }
 
 /// Size, time and place of a file: while they stay, so does its content.
@@ -173,6 +188,8 @@ pub(crate) mod tests {
             size_bytes: 5,
             limits: Limits::default(),
             egress: None,
+            config: BuildConfig::default(),
+            binaries: Vec::new(),
         };
         template.write(folder).unwrap();
         template

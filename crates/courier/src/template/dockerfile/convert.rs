@@ -202,7 +202,7 @@ impl<'a> Converter<'a> {
         self.global.extend(platform().map(|(name, value)| (name.to_owned(), Value::Known(value))));
         self.variables = self.global.clone();
         for flag in &flags {
-            self.from_flag(flag)?;
+            self.check_from_flag(flag)?;
         }
         let all = words(&rest, self.escape);
         let image = match all.as_slice() {
@@ -222,7 +222,7 @@ impl<'a> Converter<'a> {
         Ok(())
     }
 
-    fn from_flag(&self, flag: &arguments::Flag) -> Result<(), Fault> {
+    fn check_from_flag(&self, flag: &arguments::Flag) -> Result<(), Fault> {
         if flag.name != "platform" {
             let what = format!("FROM --{} is not supported", flag.name);
             return Err(Fault::new(flag.at, what, "--platform is"));
