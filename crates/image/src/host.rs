@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -10,6 +10,9 @@ use tempfile::NamedTempFile;
 
 /// Mode of everything that is published. Who may come near is for the folder above to say.
 const PUBLISHED_MODE: u32 = 0o644;
+
+/// Mode of locks: whoever can open one can lock it, and so keep everybody from the store.
+const LOCK_MODE: u32 = 0o600;
 
 /// The host could not do its part.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +141,7 @@ pub(crate) fn lock(path: &Path, operation: FlockOperation) -> Result<Option<File
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(LOCK_MODE)
         .open(path)
         .map_err(HostError::of("open", path))?;
     Ok(try_lock(&file, path, operation)?.then_some(file))

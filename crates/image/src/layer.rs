@@ -40,6 +40,14 @@ pub enum LayerError {
         #[source]
         source: std::io::Error,
     },
+    /// What its headers say besides paths is too long to be kept in memory.
+    #[error(
+        "the links and extended attributes of the archive are longer than {most} bytes together"
+    )]
+    Headers {
+        /// Most.
+        most: u64,
+    },
     /// The host is at fault.
     #[error(transparent)]
     Host(#[from] HostError),

@@ -16,6 +16,7 @@
 //! Several processes may have a store open. What has a name is whole and on disk.
 
 use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,6 +45,9 @@ use lease::Leases;
 /// Folders of a store.
 const FOLDERS: [&str; 7] =
     ["layers", "builds", "steps", "images", "leases", "flights", "temporary"];
+
+/// Mode of folders that the store makes: what layers have in them is for its owner alone.
+const FOLDER_MODE: u32 = 0o700;
 
 /// Written bytes after which free space is looked at again.
 const LOOK_BYTES: u64 = 64 << 20;
@@ -134,7 +138,11 @@ impl Store {
     pub fn open(folder: &Path, guest: GuestFiles, bounds: StoreBounds) -> Result<Self, StoreError> {
         for name in FOLDERS {
             let path = folder.join(name);
-            fs::create_dir_all(&path).map_err(HostError::of("make", &path))?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(FOLDER_MODE)
+                .create(&path)
+                .map_err(HostError::of("make", &path))?;
         }
         let lock = folder.join("lock");
         let open = match host::lock(&lock, FlockOperation::NonBlockingLockExclusive)? {
@@ -203,11 +211,11 @@ impl Store {
     /// The host refused.
     pub fn has_layer(&self, digest: &Digest) -> Result<bool, StoreError> {
         let _gate = self.pass_gate()?;
-        self.find_layer(digest)
+        Ok(self.find_layer(digest)?)
     }
 
     /// As [`Store::has_layer`], for those who have passed the gate.
-    fn find_layer(&self, digest: &Digest) -> Result<bool, StoreError> {
+    fn find_layer(&self, digest: &Digest) -> Result<bool, HostError> {
         let is_there = self.layer_path(digest).is_file();
         if is_there {
             self.0.leases.pin(&lease::layer(digest))?;

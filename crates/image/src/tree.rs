@@ -14,6 +14,10 @@ mod walk;
 /// bytes of memory.
 pub(crate) const NODES_MAX: usize = 2_000_000;
 
+/// Most bytes of all names and targets of symbolic links in a tree. Those of the largest public images
+/// have some 50 MB.
+const TEXT_BYTES_MAX: usize = 256 << 20;
+
 /// Mode of folders that no layer describes.
 const FOLDER_MODE: u32 = 0o755;
 
@@ -132,19 +136,28 @@ pub enum Conflict {
     /// All layers together have too many entries.
     #[error("the layers have more than {NODES_MAX} entries together")]
     TooMany,
+    /// All layers together have too long names.
+    #[error(
+        "the names in the layers and the targets of their symbolic links are longer than \
+         {TEXT_BYTES_MAX} bytes together"
+    )]
+    TooLong,
 }
 
 /// A file tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tree {
     nodes: Vec<Node>,
+    /// Bytes of names and of targets, with those that are gone.
+    text_bytes: usize,
 }
 
 impl Tree {
     /// The root folder alone.
     pub(crate) fn new() -> Self {
         let attributes = Attributes::of_root(FOLDER_MODE, (0, 0));
-        Self { nodes: vec![Node { attributes, content: Content::Directory(BTreeMap::new()) }] }
+        let root = Node { attributes, content: Content::Directory(BTreeMap::new()) };
+        Self { nodes: vec![root], text_bytes: 0 }
     }
 
     /// A node.
@@ -191,16 +204,17 @@ impl Tree {
             }
             Kind::Hardlink { target } => {
                 let id = self.link_target(&header.path, target)?;
-                self.bind(folder, name, id);
-                return Ok(());
+                return self.bind(folder, name, id);
             }
             Kind::File { size } => Content::File { size: *size, source },
-            Kind::Symlink { target } => Content::Symlink(target.as_slice().into()),
+            Kind::Symlink { target } => {
+                self.count(target.len())?;
+                Content::Symlink(target.as_slice().into())
+            }
             Kind::Fifo => Content::Fifo,
         };
         let id = self.add(Node { attributes, content })?;
-        self.bind(folder, name, id);
-        Ok(())
+        self.bind(folder, name, id)
     }
 
     /// Makes sure that there is something of that name in the root folder; a folder, if nothing is.
@@ -208,7 +222,7 @@ impl Tree {
         if self.child(NodeId::ROOT, name).is_none() {
             let attributes = Attributes::of_root(mode, (0, 0));
             let id = self.add(Node { attributes, content: Content::Directory(BTreeMap::new()) })?;
-            self.bind(NodeId::ROOT, name, id);
+            self.bind(NodeId::ROOT, name, id)?;
         }
         Ok(())
     }
@@ -265,10 +279,17 @@ impl Tree {
         u32::try_from(index).map(NodeId).map_err(|_beyond| Conflict::TooMany)
     }
 
-    fn bind(&mut self, folder: NodeId, name: &[u8], id: NodeId) {
+    fn count(&mut self, bytes: usize) -> Result<(), Conflict> {
+        self.text_bytes = self.text_bytes.saturating_add(bytes);
+        if self.text_bytes > TEXT_BYTES_MAX { Err(Conflict::TooLong) } else { Ok(()) }
+    }
+
+    fn bind(&mut self, folder: NodeId, name: &[u8], id: NodeId) -> Result<(), Conflict> {
+        self.count(name.len())?;
         if let Content::Directory(names) = &mut self.node_mut(folder).content {
             names.insert(name.into(), id);
         }
+        Ok(())
     }
 
     fn unbind(&mut self, folder: NodeId, name: &[u8]) {

@@ -19,10 +19,16 @@ use crate::{HostError, host};
 const WRITTEN: Bounds =
     Bounds { entries: u64::MAX, bytes: u64::MAX, path_bytes: u64::MAX, ..Bounds::LAYER };
 
+/// Most bytes of targets of links and of extended attributes: all headers of a layer may have to be in
+/// memory. A layer of 1,000,000 links as they are usual has some 40 MB.
+const HEADER_BYTES_MAX: u64 = 128 << 20;
+
 /// A layer being made.
 pub(crate) struct Draft {
     temporary: PathBuf,
     entries: u64,
+    /// See [`HEADER_BYTES_MAX`].
+    header_bytes: u64,
     form: Form,
 }
 
@@ -49,12 +55,16 @@ impl Draft {
     /// An empty layer, to be written in `temporary`.
     pub(crate) fn new(temporary: &Path) -> Result<Self, HostError> {
         let form = Form::Sorted(Sorted::new(temporary)?);
-        Ok(Self { temporary: temporary.to_owned(), entries: 0, form })
+        Ok(Self { temporary: temporary.to_owned(), entries: 0, header_bytes: 0, form })
     }
 
     /// Takes the next entry of the tar.
     pub(crate) fn add(&mut self, header: Header, content: impl Read) -> Result<(), LayerError> {
         self.entries = self.entries.saturating_add(1);
+        self.header_bytes = self.header_bytes.saturating_add(kept_bytes(&header));
+        if self.header_bytes > HEADER_BYTES_MAX {
+            return Err(LayerError::Headers { most: HEADER_BYTES_MAX });
+        }
         let mut spool = match std::mem::replace(&mut self.form, Form::Broken) {
             Form::Sorted(mut sorted) if sorted.last.as_ref() < Some(&header.path) => {
                 sorted.add(header, content)?;
@@ -125,6 +135,17 @@ impl Sorted {
         }
         Ok(spool)
     }
+}
+
+/// Bytes of what a header says besides its path.
+fn kept_bytes(header: &Header) -> u64 {
+    let target = match &header.kind {
+        Kind::Hardlink { target } => target.as_bytes().len(),
+        Kind::Symlink { target } => target.len(),
+        Kind::File { .. } | Kind::Directory | Kind::Fifo => 0,
+    };
+    let lengths = header.xattrs.iter().map(|(name, value)| name.len().saturating_add(value.len()));
+    lengths.fold(target, usize::saturating_add) as u64
 }
 
 /// Whose fault it is that a tar could not be written: that of its content, or the host's.

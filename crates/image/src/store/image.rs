@@ -1,6 +1,7 @@
 //! Makes an image of layers, in two passes: the headers of all layers become a tree, which says where
 //! everything goes; then their content goes there. What is in memory is the tree alone.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::iter::Peekable;
@@ -126,16 +127,13 @@ impl Store {
     fn claim_image(&self, key: &Digest, layers: &[Digest]) -> Result<bool, ImageError> {
         let _gate = self.pass_gate()?;
         self.0.leases.pin(&lease::image(key))?;
-        if self.image_path(key).is_file() {
-            return Ok(true);
-        }
+        let is_there = self.image_path(key).is_file();
         for layer in layers {
-            if !self.layer_path(layer).is_file() {
+            if !self.find_layer(layer)? && !is_there {
                 return Err(ImageError::NoLayer { layer: *layer });
             }
-            self.0.leases.pin(&lease::layer(layer))?;
         }
-        Ok(false)
+        Ok(is_there)
     }
 
     fn make_image(
@@ -177,7 +175,8 @@ impl Store {
         let mut reader = Reader::new(self.open_layer(layer)?, WRITTEN);
         let mut headers = Vec::new();
         while let Some(entry) = reader.next_entry().map_err(corrupted)? {
-            headers.push(entry.header);
+            // Images have no extended attributes, and they can be long.
+            headers.push(Header { xattrs: BTreeMap::new(), ..entry.header });
         }
         Ok(headers)
     }

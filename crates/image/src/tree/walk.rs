@@ -6,12 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use courier_archive::{EntryPath, NAME_MAX};
+use courier_archive::{DEPTH_MAX, EntryPath, NAME_MAX};
 
 use super::{Attributes, Conflict, Content, FOLDER_MODE, Node, NodeId, Tree};
 
 /// Most symbolic links on one path, as Linux has it (`MAXSYMLINKS`).
 const LINKS_MAX: usize = 40;
+
+/// Most names on one path, with those in its symbolic links: twice what the longest path without one
+/// has. A million entries may each have the longest.
+const STEPS_MAX: usize = 2 * DEPTH_MAX;
 
 /// What is done where a folder is missing.
 #[derive(Debug, Clone, Copy)]
@@ -41,16 +45,12 @@ impl Tree {
     fn walk(&mut self, path: &EntryPath, missing: Missing) -> Result<Option<NodeId>, Conflict> {
         let mut ahead: Vec<Box<[u8]>> = path.components().rev().skip(1).map(Box::from).collect();
         let mut behind = vec![NodeId::ROOT];
-        let mut links = 0_usize;
+        let (mut links, mut steps) = (0_usize, ahead.len());
         while let Some(name) = ahead.pop() {
-            match &*name {
-                b"" | b"." => continue,
-                b".." => {
-                    // The root is its own parent.
-                    behind.truncate(behind.len().saturating_sub(1).max(1));
-                    continue;
-                }
-                _ => {}
+            if &*name == b".." {
+                // The root is its own parent.
+                behind.truncate(behind.len().saturating_sub(1).max(1));
+                continue;
             }
             let here = behind.last().copied().unwrap_or(NodeId::ROOT);
             let Some(next) = self.child(here, &name) else {
@@ -67,14 +67,17 @@ impl Tree {
             match &self.node(next).content {
                 Content::Directory(_) => behind.push(next),
                 Content::Symlink(target) => {
-                    links = links.saturating_add(1);
-                    if links > LINKS_MAX {
-                        return Err(Conflict::Circle { path: path.clone() });
-                    }
                     if target.starts_with(b"/") {
                         behind.truncate(1);
                     }
-                    ahead.extend(target.split(|byte| *byte == b'/').rev().map(Box::from));
+                    let known = ahead.len();
+                    let names = target.split(|byte| *byte == b'/').rev();
+                    ahead.extend(names.filter(|name| !matches!(*name, b"" | b".")).map(Box::from));
+                    links = links.saturating_add(1);
+                    steps = steps.saturating_add(ahead.len().saturating_sub(known));
+                    if links > LINKS_MAX || steps > STEPS_MAX {
+                        return Err(Conflict::Circle { path: path.clone() });
+                    }
                 }
                 Content::File { .. } | Content::Fifo => {
                     return Err(Conflict::NotFolder { path: path.clone() });
@@ -92,7 +95,7 @@ impl Tree {
     ) -> Result<NodeId, Conflict> {
         let attributes = Attributes::of_root(FOLDER_MODE, mtime);
         let id = self.add(Node { attributes, content: Content::Directory(BTreeMap::new()) })?;
-        self.bind(folder, name, id);
+        self.bind(folder, name, id)?;
         Ok(id)
     }
 }

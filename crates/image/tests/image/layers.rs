@@ -84,3 +84,21 @@ fn links_of_a_tar_out_of_order_keep_their_content() {
     let sorted = rig.add(&[file("a", "1"), file("b", "2"), link("m", "b"), link("z", "a")]);
     assert_eq!(mixed, sorted);
 }
+
+#[test]
+fn headers_that_no_memory_should_hold_are_refused() {
+    let rig = Rig::new();
+    let mut tar = courier_archive::Writer::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
+    for number in 0..140 {
+        let (mut header, _) = file(&format!("{number:03}"), "");
+        for attribute in 0..15 {
+            let name = format!("user.{attribute}").into_bytes();
+            header.xattrs.insert(name, vec![b'v'; 65_536]);
+        }
+        tar.append(&header, io::empty()).unwrap();
+    }
+    let bytes = tar.finish().unwrap().finish().unwrap();
+    let error = rig.store.add_layer(&*bytes).unwrap_err();
+    assert!(matches!(error, LayerError::Headers { .. }), "{error}");
+    assert_eq!((rig.names("layers").len(), rig.names("temporary").len()), (0, 0));
+}

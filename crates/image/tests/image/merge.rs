@@ -107,6 +107,9 @@ fn what_does_not_fit_is_told_with_the_layer_and_the_entry() {
         assert!(error.to_string().contains(told), "{error}");
         assert!(error.to_string().contains("layer sha256:"), "{error}");
     }
+    let far = "a/".repeat(600);
+    let error = try_laid(&[&[symlink("a", &far)], &[file("a/b", "")]]).err().unwrap();
+    assert!(matches!(error, ImageError::Conflict { .. }), "{error}");
     let error = try_laid(&[&[file("usr", "no folder")]]).err().unwrap();
     assert!(matches!(error, ImageError::Guest { .. }), "{error}");
     let long = format!("/{}/x", "n".repeat(300));

@@ -220,3 +220,17 @@ fn a_store_can_be_used_by_several_threads() {
     std::thread::spawn(move || drop(lease)).join().unwrap();
     assert_eq!(rig.names("leases").len(), 0);
 }
+
+#[test]
+fn nobody_else_can_look_into_a_store_or_hold_its_locks() {
+    let rig = Rig::new();
+    rig.store.image(&[rig.add(&[file("a", "1")]).digest]).unwrap();
+    let mode = |name: &str| {
+        let meta = fs::metadata(rig.folder.path().join(name)).unwrap();
+        std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o777
+    };
+    for folder in ["layers", "builds", "steps", "images", "leases", "flights", "temporary"] {
+        assert_eq!(mode(folder), 0o700, "{folder}");
+    }
+    assert_eq!((mode("lock"), mode("gate")), (0o600, 0o600));
+}
