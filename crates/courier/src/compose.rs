@@ -10,7 +10,11 @@ use async_trait::async_trait;
 use courier_driver::launcher_process::{self, LauncherOptions};
 use courier_driver::{Driver, HostDriver, Linger};
 use courier_egress::{HostSide, Reach, Resolver, UpstreamTrust};
-use courier_node::{BuildDir, Capacity, LocalNode, NetworkConfig, NodeConfig};
+use courier_image::{GuestFiles, Store, StoreBounds};
+use courier_node::{
+    BuildDir, BuilderConfig, Builds, Capacity, LocalBuilder, LocalNode, NetworkConfig, NodeConfig,
+    StoredBuilds,
+};
 use courier_protocol::node::{Presets, Secrets, SecretsError, SharedNode};
 use courier_types::SandboxId;
 use courier_types::egress::{SecretName, SecretValue};
@@ -18,7 +22,7 @@ use courier_types::egress::{SecretName, SecretValue};
 use crate::config::outside::OutsideArgs;
 use crate::config::{self, Config};
 use crate::presets::NodePresets;
-use crate::{passwd, random};
+use crate::{passwd, random, registry};
 
 /// A launcher that we started ends after so long without clients and sandboxes.
 const LAUNCHER_IDLE_EXIT: Duration = Duration::from_secs(30);
@@ -26,6 +30,10 @@ const LAUNCHER_IDLE_EXIT: Duration = Duration::from_secs(30);
 const SERVER_OWNER: &str = "server";
 /// The images' extension.
 const IMAGE: &str = "erofs";
+/// The folder of a server's builds, in the data folder.
+const IMAGES: &str = "images";
+/// The folder of what the product's own templates are made of, in the template folder.
+const TEMPLATE_STORE: &str = "store";
 /// Largest file of `--egress-ca`: several times what all CAs of a distribution take.
 const CA_FILE_MAX: u64 = 4 * 1024 * 1024;
 
@@ -51,9 +59,26 @@ pub(crate) struct NodeParts {
     pub(crate) network: NetworkConfig,
 }
 
-/// The node of a server: its sandboxes outlive it.
-pub(crate) async fn server_node(config: &Config, parts: NodeParts) -> anyhow::Result<LocalNode> {
-    node(config, (SERVER_OWNER, Linger::Stay), parts).await
+/// A node, and what makes its builds and keeps them.
+#[derive(Debug)]
+pub(crate) struct BuildingNode {
+    /// The node.
+    pub(crate) node: Arc<LocalNode>,
+    /// Makes builds in its sandboxes.
+    pub(crate) builder: Arc<LocalBuilder>,
+    /// What they are made of.
+    pub(crate) store: Store,
+}
+
+/// The node of a server: its sandboxes outlive it. Its builds are in the data folder, and behind
+/// them those of the template folder.
+pub(crate) async fn server_node(
+    config: &Config,
+    outside: &OutsideArgs,
+    parts: NodeParts,
+) -> anyhow::Result<BuildingNode> {
+    let owner = (SERVER_OWNER, Linger::Stay);
+    building_node(config, (outside, &config.data.join(IMAGES)), owner, parts).await
 }
 
 /// A node whose sandboxes end with this process, however it ends. It has no secrets but those of
@@ -63,23 +88,64 @@ pub(crate) async fn passing_node(
     outside: &OutsideArgs,
     presets: Arc<dyn Presets>,
 ) -> anyhow::Result<SharedNode> {
-    let owner = format!("run{:016x}", u64::from_le_bytes(random::bytes()?));
+    let parts = passing_parts(outside, presets)?;
+    let builds = Arc::new(template_images(config));
+    Ok(Arc::new(node(config, (&passing_owner()?, Linger::Go), parts, builds).await?))
+}
+
+/// Such a node that makes the product's own templates. Their layers are in the template folder, which
+/// has to be writable; who asked publishes an image there.
+pub(crate) async fn template_node(
+    config: &Config,
+    outside: &OutsideArgs,
+    presets: Arc<dyn Presets>,
+) -> anyhow::Result<BuildingNode> {
+    let parts = passing_parts(outside, presets)?;
+    let folder = config.templates.join(TEMPLATE_STORE);
+    building_node(config, (outside, &folder), (&passing_owner()?, Linger::Go), parts).await
+}
+
+fn passing_parts(outside: &OutsideArgs, presets: Arc<dyn Presets>) -> anyhow::Result<NodeParts> {
     let host = host_side(outside, random::bytes()?)?;
     let network = NetworkConfig::new(host, Arc::new(PresetSecrets(presets)));
-    let parts = NodeParts { capacity: Capacity::default(), network };
-    Ok(Arc::new(node(config, (&owner, Linger::Go), parts).await?))
+    Ok(NodeParts { capacity: Capacity::default(), network })
+}
+
+fn passing_owner() -> anyhow::Result<String> {
+    Ok(format!("run{:016x}", u64::from_le_bytes(random::bytes()?)))
+}
+
+fn template_images(config: &Config) -> BuildDir {
+    BuildDir::new(config.templates.clone(), IMAGE.to_owned())
+}
+
+async fn building_node(
+    config: &Config,
+    (outside, folder): (&OutsideArgs, &Path),
+    owner: (&str, Linger),
+    parts: NodeParts,
+) -> anyhow::Result<BuildingNode> {
+    let guest = GuestFiles { daemon: config.guest_binary.clone() };
+    let store = Store::open(folder, guest, StoreBounds::default())
+        .with_context(|| format!("the image store {} cannot be used", folder.display()))?;
+    let builds = StoredBuilds::new(store.clone(), template_images(config));
+    let node = Arc::new(node(config, owner, parts, Arc::new(builds)).await?);
+    let images = Arc::new(registry::registries(outside)?);
+    let builder =
+        LocalBuilder::new(Arc::clone(&node), store.clone(), images, BuilderConfig::default());
+    Ok(BuildingNode { node, builder: Arc::new(builder), store })
 }
 
 async fn node(
     config: &Config,
     (owner, linger): (&str, Linger),
     NodeParts { capacity, network }: NodeParts,
+    builds: Arc<dyn Builds>,
 ) -> anyhow::Result<LocalNode> {
     let socket = launcher(config).await?;
     let driver = HostDriver::connect(socket, owner, linger).await?;
     let driver: Arc<dyn Driver> = Arc::new(driver);
-    let builds = BuildDir::new(config.templates.clone(), IMAGE.to_owned());
-    Ok(LocalNode::new(driver, NodeConfig::new(Arc::new(builds), capacity, network)))
+    Ok(LocalNode::new(driver, NodeConfig::new(builds, capacity, network)))
 }
 
 /// The presets that this machine offers.

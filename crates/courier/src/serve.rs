@@ -5,7 +5,6 @@ pub(crate) mod ca;
 mod dispatch;
 mod domain;
 mod listen;
-mod no_builder;
 mod patience;
 mod root;
 mod setup;
@@ -29,7 +28,7 @@ use self::dispatch::Dispatch;
 use self::domain::Domain;
 use self::listen::{Listener, Stop};
 pub(crate) use self::root::USER;
-use crate::compose::NodeParts;
+use crate::compose::{BuildingNode, NodeParts};
 use crate::config::Config;
 pub(crate) use crate::config::serve::Args;
 use crate::folder::{Folder, ServerInfo};
@@ -150,13 +149,14 @@ async fn start(
     let host = compose::host_side(&args.outside, folder.ca_seed()?)?;
     let tunnels = TunnelRegistry::new(args.tunnels.clone(), system_clock()).context("--tunnel")?;
     let network = NetworkConfig::new(host, Arc::new(secrets)).with_tunnels(tunnels.clone());
-    let node = compose::server_node(config, NodeParts { capacity, network }).await?;
-    let node = Arc::new(node);
+    let parts = NodeParts { capacity, network };
+    let BuildingNode { node, builder, .. } =
+        compose::server_node(config, &args.outside, parts).await?;
     let shared: SharedNode = Arc::clone(&node) as SharedNode;
     let parts = Parts {
         store,
         node: shared,
-        builder: Arc::new(no_builder::NoBuilder),
+        builder,
         vault,
         presets,
         tunnels: Arc::new(tunnels),
