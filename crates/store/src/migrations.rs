@@ -75,6 +75,54 @@ mod tests {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 
+    /// A database as version 3 left it, with a template of the installation and one of a project.
+    async fn of_version_3(path: &Path) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .foreign_keys(true);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        sqlx::raw_sql(CREATE_LEDGER).execute(&pool).await.unwrap();
+        for (version, script) in (1_i64..).zip(SCRIPTS).take(3) {
+            apply(&pool, version, script).await.unwrap();
+        }
+        sqlx::raw_sql(
+            "INSERT INTO projects VALUES ('p00000000000000000001', 'default', 1); \
+             INSERT INTO templates (id, project_id, build, build_id, limits, created_at, \
+             updated_at, build_count, spawn_count, egress) VALUES \
+             ('00000000000000000001', NULL, 'base-1', '00000000-0000-8000-8000-000000000001', \
+             '{\"memory_mib\":1024}', 1, 5, 3, 7, '{\"rules\":[]}'), \
+             ('00000000000000000002', 'p00000000000000000001', 'own-1', \
+             '00000000-0000-8000-8000-000000000002', '{}', 2, 2, 1, 0, NULL); \
+             INSERT INTO template_names VALUES ('base', '00000000000000000001', 0), \
+             ('other', '00000000000000000001', 1), ('own', '00000000000000000002', 0)",
+        )
+        .execute(&pool)
+        .await
+        .unwrap();
+        pool.close().await;
+    }
+
+    #[tokio::test]
+    async fn templates_of_an_older_version_keep_their_names_and_get_a_build_with_its_tag() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("courier.db");
+        of_version_3(&path).await;
+        let store = Store::open(&path).await.unwrap();
+        let project = "p00000000000000000001".parse().unwrap();
+        let base = store.find_template(&project, "other").await.unwrap().unwrap();
+        assert_eq!((base.names.len(), base.build_count, base.spawn_count), (2, 3, 7));
+        let key = crate::BuildKey::Tag(crate::DEFAULT_TAG);
+        let build = store.find_ready_build(&base.id, &key).await.unwrap().unwrap();
+        assert_eq!((build.reference.as_str(), build.limits.memory_mib()), ("base-1", 1_024));
+        assert_eq!(build.id.as_str(), "00000000-0000-8000-8000-000000000001");
+        assert!(build.egress.is_some() && build.config == courier_types::BuildConfig::default());
+        let own = store.find_template(&project, "own").await.unwrap().unwrap();
+        assert!(own.project_id.is_some() && !own.public && base.public);
+        assert_eq!(store.list_templates(&project).await.unwrap().len(), 2);
+        assert!(store.find_installed_template("own").await.unwrap().is_none());
+    }
+
     #[tokio::test]
     async fn a_database_of_a_newer_version_is_refused_and_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
