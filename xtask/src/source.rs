@@ -117,6 +117,7 @@ const RULES: &[Rule] = &[
             "crates/egress/src/tls",
             "crates/egress/src/tunnel",
             "crates/guest/",
+            "crates/image/",
             "crates/interpreter/",
             "crates/launcher/",
             "crates/node/",
