@@ -14,9 +14,13 @@ use rustix::io::Errno;
 
 use super::attributes;
 
-/// Opens a folder and nothing else.
-const FOLDER: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// Opens whatever has a name, without waiting for it or following it. `O_DIRECTORY` is not among them:
+/// with it, gVisor follows a link in spite of `O_NOFOLLOW`.
+const ITSELF: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
 
 /// Where the kernel lists what is mounted.
 const MOUNTS: &str = "/proc/self/mountinfo";
@@ -95,7 +99,12 @@ struct Level {
 impl Tree {
     /// The file system below `root`, without what is mounted in it.
     pub(super) fn open(root: &Path) -> Result<Self, TreeError> {
-        let fd = rustix::fs::open(root, FOLDER, Mode::empty()).map_err(TreeError::Root)?;
+        let fd = rustix::fs::open(
+            root,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(TreeError::Root)?;
         let list = std::fs::read(MOUNTS).map_err(TreeError::Mounts)?;
         Ok(Self { root: fd, mounts: mounts(&list, root) })
     }
@@ -227,8 +236,13 @@ pub(super) fn times(status: &Stat) -> ((i64, u32), (i64, u32)) {
 }
 
 /// Opens a folder in a folder; a link is none.
+///
+/// # Errors
+/// The kernel's: [`Errno::LOOP`] for a link, [`Errno::NOTDIR`] for another file.
 pub(super) fn open_folder(parent: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(parent, name, FOLDER, Mode::empty())
+    let fd = rustix::fs::openat(parent, name, ITSELF, Mode::empty())?;
+    let is_folder = sort(&rustix::fs::fstat(&fd)?) == Some(Sort::Directory);
+    if is_folder { Ok(fd) } else { Err(Errno::NOTDIR) }
 }
 
 fn is_folder(parent: BorrowedFd<'_>, name: &CString) -> Result<bool, Errno> {
