@@ -94,7 +94,8 @@ pub enum NodeError {
         /// What is short, with figures.
         what: String,
     },
-    /// The sandbox ended instead of becoming ready. Nothing of the user's ran.
+    /// The sandbox ended instead of becoming ready. Nothing of the user's ran but what its build
+    /// starts in it.
     #[error("sandbox {id} did not start ({reason})")]
     NotStarted {
         /// The id.

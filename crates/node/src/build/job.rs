@@ -132,7 +132,10 @@ impl Job {
         (plan, done): (&Plan, usize),
         layers: &mut Vec<Digest>,
     ) -> Result<(), BuildError> {
-        let image = self.image(layers).await?;
+        let image = match &base.image {
+            Some(image) if *layers == base.layers => image.clone(),
+            Some(_) | None => self.image(layers).await?,
+        };
         let sandbox = self.make(self.spec(), image, self.config.start_deadline).await?;
         let result = self.steps(&sandbox, base, (plan, done), layers).await;
         sandbox.end_with(result).await

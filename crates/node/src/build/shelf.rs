@@ -10,9 +10,11 @@ use courier_image::{
     StoreError,
 };
 use courier_protocol::node::{Body, NodeError};
+use tokio::task::JoinHandle;
 
 use super::key::Key;
 use super::pipe::pipe;
+use super::text;
 
 /// Why there is no layer.
 #[derive(Debug)]
@@ -102,14 +104,45 @@ impl Shelf {
         self.ask(move |store| store.build(&build)).await?.map_err(host)
     }
 
-    /// Publishes a build.
+    /// Publishes a build. Where the future is dropped, the build is forgotten again.
     pub(super) async fn put_build(
         &self,
         build: &str,
         manifest: BuildManifest,
     ) -> Result<(), NodeError> {
-        let build = build.to_owned();
-        self.ask(move |store| store.put_build(&build, &manifest)).await?.map_err(host)
+        let (store, build) = (self.store.clone(), build.to_owned());
+        let mut publishing = Publishing { shelf: self.clone(), build: build.clone(), work: None };
+        let work = tokio::task::spawn_blocking(move || store.put_build(&build, &manifest));
+        let done = publishing.work.insert(work).await;
+        publishing.work = None;
+        done.map_err(|error| NodeError::Node(error.into()))?.map_err(host)
+    }
+}
+
+/// A build that is being published. What writes it cannot be stopped, so it is undone.
+struct Publishing {
+    shelf: Shelf,
+    build: String,
+    work: Option<JoinHandle<Result<(), StoreError>>>,
+}
+
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        let Some(work) = self.work.take() else { return };
+        let (shelf, build) = (self.shelf.clone(), std::mem::take(&mut self.build));
+        // Without a runtime the process ends: the next start of the server forgets the build.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            // Whatever came of it is removed.
+            let _published = work.await;
+            match shelf.ask(move |store| store.remove_build(&build)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(error = text::chain(&error), "a dropped build stays");
+                }
+                Err(error) => tracing::error!(error = text::chain(&error), "a dropped build stays"),
+            }
+        });
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Base {
     pub(super) key: Key,
     /// Where it is yet to be provisioned: what the result is known by.
     pub(super) provision: Option<Key>,
+    /// The image of exactly these layers, where there is one already.
+    pub(super) image: Option<PathBuf>,
     /// The digest of a registry's image.
     pub(super) image_digest: Option<String>,
 }
@@ -71,24 +73,24 @@ impl Job {
         };
         let image_digest = Some(pulled.digest);
         let state = State::of(&config);
-        Ok(Base { layers, state, key: provisioned, provision: to_do, image_digest })
+        Ok(Base { layers, state, key: provisioned, provision: to_do, image: None, image_digest })
     }
 
     async fn of_build(&self, build: &str, config: &BuildConfig) -> Result<Base, BuildError> {
         let template = &self.order.sandbox.template;
         self.log.say(BuildLogLevel::Info, format!("FROM build {build}"));
-        let layers = match self.shelf.build(build).await? {
-            Some(manifest) => manifest.layers,
+        let (layers, image) = match self.shelf.build(build).await? {
+            Some(manifest) => (manifest.layers, None),
             None => {
                 let image = self.node.config().builds.image(build).await;
-                let image = image.map_err(NodeError::Node)?;
                 let unknown = || NodeError::UnknownBuild { build: build.to_owned() };
-                vec![self.captured(&image.ok_or_else(unknown)?, template).await?]
+                let image = image.map_err(NodeError::Node)?.ok_or_else(unknown)?;
+                (vec![self.captured(&image, template).await?], Some(image))
             }
         };
         let key = self.key_of(&layers);
         let state = State::of(config);
-        Ok(Base { layers, state, key, provision: None, image_digest: None })
+        Ok(Base { layers, state, key, provision: None, image, image_digest: None })
     }
 
     fn key_of(&self, layers: &[Digest]) -> Key {
