@@ -566,18 +566,9 @@ async fn a_pull_that_is_given_up_leaves_nothing_behind() {
     let pulling = tokio::spawn(async move {
         pull_into(&registries, "registry.test/team/app:1", None, into).await.pulled.is_ok()
     });
-    let blob = blob_at(&image.sent[0]);
-    let asked = async {
-        while !fake.asked().iter().any(|asked| blob.ends_with(&asked.target)) {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), asked).await.unwrap();
+    memory.begins().await;
     pulling.abort();
     assert!(pulling.await.unwrap_err().is_cancelled());
-    // A layer that was begun ends by itself; one that was not is not begun any more.
-    if memory.kept() == 0 {
-        drop(tokio::time::timeout(Duration::from_secs(1), memory.failures(1)).await);
-    }
+    memory.fails().await;
     assert_eq!(memory.kept(), 0);
 }

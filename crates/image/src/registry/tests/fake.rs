@@ -226,6 +226,7 @@ fn answer(head: &str, state: &Mutex<State>) -> Answer {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     kept: Mutex<HashMap<BlobDigest, Vec<u8>>>,
+    begun: Mutex<usize>,
     failed: Mutex<usize>,
 }
 
@@ -238,15 +239,24 @@ impl Memory {
         self.kept.lock().unwrap().get(diff_id).cloned()
     }
 
-    /// Waits until so many layers were begun and not kept.
-    pub(super) async fn failures(&self, count: usize) {
-        let failed = async {
-            while *self.failed.lock().unwrap() < count {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), failed).await.unwrap();
+    /// Waits until a layer is being read.
+    pub(super) async fn begins(&self) {
+        until(|| *self.begun.lock().unwrap() > 0).await;
     }
+
+    /// Waits until a layer was begun and not kept.
+    pub(super) async fn fails(&self) {
+        until(|| *self.failed.lock().unwrap() > 0).await;
+    }
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    let looking = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), looking).await.unwrap();
 }
 
 impl Layers for Memory {
@@ -255,6 +265,7 @@ impl Layers for Memory {
     }
 
     fn add(&self, diff_id: &BlobDigest, tar: &mut dyn Read) -> Result<Digest, LayersError> {
+        *self.begun.lock().unwrap() += 1;
         let mut bytes = Vec::new();
         if let Err(error) = tar.read_to_end(&mut bytes) {
             *self.failed.lock().unwrap() += 1;
