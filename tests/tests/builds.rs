@@ -39,6 +39,9 @@ fn steps_make_what_sandboxes_of_the_build_find(world: &World) {
     let steps = vec![
         run_as("root", "rm /etc/issue && mkdir /opt/tool && echo v1 > /opt/tool/version"),
         env(&[("GREETING", "hello"), ("BOTH", "$GREETING world")]),
+        run_as("root", "printf '#!/bin/sh\\necho tool' > /opt/tool/run && chmod 755 /opt/tool/run"),
+        env(&[("PATH", "/opt/tool:$PATH")]),
+        run("run"),
         StepKind::User("app".to_owned()),
         StepKind::Workdir("/srv/app".to_owned()),
         run("echo \"$BOTH\" > greeting && whoami > who && pwd > where"),
@@ -51,12 +54,13 @@ fn steps_make_what_sandboxes_of_the_build_find(world: &World) {
     assert_eq!((built.config.user.as_str(), built.config.workdir.as_str()), ("app", "/srv/app"));
     let sandbox = world.sandbox("steps-1", built.config);
     let script = "cat greeting who where main.txt all/main.txt; stat -c '%U:%G %n' . greeting \
-                  main.txt; echo $BOTH; cat /opt/tool/version; ls /etc/issue 2>&1; whoami; \
+                  main.txt; echo $BOTH; run; cat /opt/tool/version; ls /etc/issue 2>&1; whoami; \
                   stat -c %a /opt/tool/version";
     let (code, out) = world.sh(&sandbox, script);
+    // The last one: no image has set-ID bits.
     let expected = "hello world\napp\n/srv/app\nthe main file\nthe main file\napp:app .\n\
-                    app:app greeting\napp:app main.txt\nhello world\nv1\n\
-                    ls: cannot access '/etc/issue': No such file or directory\napp\n4755\n";
+                    app:app greeting\napp:app main.txt\nhello world\ntool\nv1\n\
+                    ls: cannot access '/etc/issue': No such file or directory\napp\n755\n";
     assert_eq!((code, out.as_str()), (0, expected));
     world.kill(&sandbox);
 }

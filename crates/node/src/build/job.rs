@@ -25,7 +25,7 @@ use super::images::Images;
 use super::log::Log;
 use super::plan::{Plan, Planned};
 use super::provision;
-use super::run::{Command, run};
+use super::run::{Command, keep_path, run};
 use super::sandbox::BuildSandbox;
 use super::shelf::{LayerFailure, Shelf, by_host};
 use super::source::Base;
@@ -153,6 +153,7 @@ impl Job {
         }
         if let Some(key) = base.provision {
             provision::provision(sandbox, &self.log).await?;
+            keep_path(sandbox, &self.log, &base.state).await?;
             layers.extend(self.keep(sandbox, key, &base.state).await?);
         }
         for step in plan.steps.get(done..).unwrap_or_default() {
@@ -225,6 +226,9 @@ impl Job {
                     Err(sandbox.explain(&what, error, &self.log).await)
                 }
             },
+            StepKind::Env(_) if step.key.is_some() => {
+                keep_path(sandbox, &self.log, &step.after).await
+            }
             StepKind::Env(_) => Ok(()),
         }
     }

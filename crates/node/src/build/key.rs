@@ -86,8 +86,9 @@ impl Key {
                 .add(files),
             StepKind::Workdir(path) => fields.add("WORKDIR").add(path),
             StepKind::User(name) => fields.add("USER").add(name),
-            // The state has it already.
-            StepKind::Env(_) => fields.add("ENV"),
+            StepKind::Env(pairs) => pairs
+                .iter()
+                .fold(fields.add("ENV"), |fields, (name, value)| fields.add(name).add(value)),
         }
         .key()
     }

@@ -3,7 +3,7 @@
 use courier_protocol::node::{BuildError, BuildStage, Step, StepKind};
 
 use super::key::Key;
-use super::state::State;
+use super::state::{PATH, State};
 use super::text;
 
 /// Most steps of a build: each may become a layer, and an image is made of all of them. Docker's own
@@ -63,8 +63,9 @@ impl Plan {
             })?;
             let key = match &kind {
                 // It changes no file, and the keys of later steps cover the state.
-                StepKind::Env(_) => None,
-                StepKind::Run { .. }
+                StepKind::Env(pairs) if !sets_path(pairs) => None,
+                StepKind::Env(_)
+                | StepKind::Run { .. }
                 | StepKind::Copy { .. }
                 | StepKind::Workdir(_)
                 | StepKind::User(_) => {
@@ -77,6 +78,11 @@ impl Plan {
         }
         Ok(Self { steps: planned, end: state })
     }
+}
+
+/// True for variables of which login shells have to be told.
+fn sets_path(pairs: &[(String, String)]) -> bool {
+    pairs.iter().any(|(name, _value)| name == PATH)
 }
 
 #[cfg(test)]
@@ -130,6 +136,12 @@ mod tests {
         assert!(one[1] != two[1] && one[2] != two[2]);
         let variable = keys(vec![run("a"), env("A", "1"), run("b"), run("c")]);
         assert!(variable[0] == one[0] && variable[2] != one[1]);
+    }
+
+    #[test]
+    fn a_path_is_told_to_login_shells_and_so_has_a_key_of_its_own() {
+        let key = |value: &str| plan(vec![env("PATH", value)]).unwrap().steps[0].key;
+        assert!(key("/a").is_some() && key("/a") != key("/b"));
     }
 
     #[test]

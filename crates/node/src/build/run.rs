@@ -8,7 +8,7 @@ use courier_protocol::node::{BuildError, BuildLogLevel};
 
 use super::log::{Lines, Log};
 use super::sandbox::BuildSandbox;
-use super::state::State;
+use super::state::{PATH, State};
 use super::text;
 
 /// Longest time for one command. Docker and E2B bound whole builds only; a command that hangs shall
@@ -52,6 +52,22 @@ impl<'a> Command<'a> {
         let process = ProcessConfig { cmd: cmd.to_owned(), args, envs, cwd };
         StartRequest { process: Some(process), pty: None, tag: None, stdin: Some(false) }
     }
+}
+
+/// Has login shells keep a `PATH` that the build sets: `/etc/profile` sets its own first, and then
+/// reads this. Every RUN and most commands of E2B's SDKs are run by login shells.
+const KEEP_PATH: &str = r#"mkdir -p /etc/profile.d &&
+printf 'PATH=%q\nexport PATH\n' "$1" > /etc/profile.d/zz-build-path.sh"#;
+
+/// Has login shells keep the state's `PATH`, where it has one.
+pub(super) async fn keep_path(
+    sandbox: &BuildSandbox,
+    log: &Log,
+    state: &State,
+) -> Result<(), BuildError> {
+    let Some(path) = state.env.get(PATH) else { return Ok(()) };
+    let script = Command::script("ENV PATH", "/bin/bash", KEEP_PATH, &[path]);
+    run(sandbox, log, &script).await
 }
 
 /// Runs a command to its end.

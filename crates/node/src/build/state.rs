@@ -16,6 +16,9 @@ const USER_MAX_BYTES: usize = 32;
 /// Most bytes of all variables: half of what the guest daemon takes for arguments and environment.
 const ENV_MAX_BYTES: usize = 512 * 1_024;
 
+/// The variable that login shells set anew, whatever it was.
+pub(super) const PATH: &str = "PATH";
+
 /// `PATH` where a build sets none: what `login` gives root. For values that say `$PATH:…`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -120,7 +123,7 @@ impl State {
             "root" => "/root".to_owned(),
             user => format!("/home/{user}"),
         };
-        let given = [("PATH", DEFAULT_PATH), ("HOME", &home), ("USER", &self.user)];
+        let given = [(PATH, DEFAULT_PATH), ("HOME", &home), ("USER", &self.user)];
         let given = given.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         given.chain(self.env.clone()).collect()
     }

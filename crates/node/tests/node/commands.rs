@@ -114,6 +114,10 @@ impl Inside {
         let args: Vec<&str> = config.args.iter().map(String::as_str).collect();
         let (pieces, runs_on) = match args.as_slice() {
             ["-l", "-c", line] => self.play(line, &config, user),
+            ["-c", _script, "courier", path] => {
+                self.change(&format!("path{}", path.replace('/', "-")));
+                (done(0), false)
+            }
             ["-c", _script, "courier", path, owner] => {
                 self.change(&format!("workdir-{owner}{}", path.replace('/', "-")));
                 (done(0), false)
