@@ -4,10 +4,12 @@
 //! targets beside this file call them with bytes that grow towards new code; the test
 //! `parsers` calls them with random bytes in every test run.
 
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
 use bytes::{Bytes, BytesMut};
+use courier_archive::{Bounds, EntryPath, Header, Kind as EntryKind, Reader, Writer};
 use courier_protocol::e2b::{Cursor, MetadataFilter, Order, TemplateRef};
 use courier_protocol::envd::connect::{
     Codec, Envelope, EnvelopeError, EnvelopeParser, decode, encode,
@@ -490,6 +492,76 @@ pub(crate) fn redactions(data: &[u8]) {
             assert!(out.iter().skip(at).take(value.len()).all(|byte| *byte == b'*'));
         }
     }
+}
+
+/// What of an archive is taken stays in its folder, has the content that was said, and comes back
+/// when it is written again.
+///
+/// Where the first bit is set, the bytes are changes to a right archive, each a place and a value:
+/// bytes that grow by themselves would hardly ever be one. Headers get the checksums that are theirs.
+pub(crate) fn archives(data: &[u8]) {
+    let (flags, rest) = data.split_first().map_or((0, data), |(flags, rest)| (*flags, rest));
+    let mut bytes = if flags & 1 == 1 { changed_archive(rest) } else { rest.to_vec() };
+    for block in bytes.chunks_exact_mut(512) {
+        if block.get(257..262) == Some(b"ustar") {
+            block[148..156].fill(b' ');
+            let sum: u32 = block.iter().copied().map(u32::from).sum();
+            block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+    }
+    for bounds in [Bounds::LAYER, Bounds::CONTEXT] {
+        let taken = read_archive(&bytes, bounds);
+        let mut writer = Writer::new(Vec::new());
+        for (header, content) in &taken {
+            let path = header.path.as_path();
+            assert!(path.components().all(|part| matches!(part, Component::Normal(_))));
+            assert_eq!(content.len() as u64, header.size());
+            writer.append(header, content.as_slice()).expect("a Vec takes every write");
+        }
+        let written = writer.finish().expect("a Vec takes every write");
+        assert_eq!(read_archive(&written, bounds), taken);
+    }
+}
+
+/// An archive with an entry of every kind, with some bytes changed.
+fn changed_archive(changes: &[u8]) -> Vec<u8> {
+    let path = |text: &str| EntryPath::new(text).expect("the path is right");
+    let long = format!("folder/{}", "n".repeat(120));
+    let link = EntryKind::Symlink { target: b"../folder".to_vec() };
+    let mut writer = Writer::new(Vec::new());
+    for (name, kind) in [
+        ("folder", EntryKind::Directory),
+        ("folder/file", EntryKind::File { size: 5 }),
+        ("folder/hard", EntryKind::Hardlink { target: path("folder/file") }),
+        (&long, link),
+        (".wh.gone", EntryKind::File { size: 0 }),
+    ] {
+        let mut header = Header::new(path(name), kind);
+        header.mtime.1 = 5;
+        header.xattrs.insert(b"user.a".to_vec(), b"b".to_vec());
+        writer.append(&header, &b"12345"[..]).expect("a Vec takes every write");
+    }
+    let mut bytes = writer.finish().expect("a Vec takes every write");
+    for change in changes.chunks_exact(3) {
+        let place = usize::from(change[0]) << 8 | usize::from(change[1]);
+        let place = place % bytes.len();
+        bytes[place] = change[2];
+    }
+    bytes
+}
+
+/// The entries of an archive as far as it is right.
+fn read_archive(bytes: &[u8], bounds: Bounds) -> Vec<(Header, Vec<u8>)> {
+    let mut reader = Reader::new(bytes, bounds);
+    let mut taken = Vec::new();
+    while let Ok(Some(mut entry)) = reader.next_entry() {
+        let mut content = Vec::new();
+        if entry.read_to_end(&mut content).is_err() {
+            break;
+        }
+        taken.push((entry.header, content));
+    }
+    taken
 }
 
 /// The epoch that the host opens; any number is as good.

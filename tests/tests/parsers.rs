@@ -43,6 +43,8 @@ const KNOWN: &[&[u8]] = &[
     b"/%2e%2e/%252fa",
     b"/%252%65%252%65/a",
     b"\x01\x04sk-01sk-01sk-01",
+    b"\x01\x02\x00.\x02\x01.\x02\x02/",
+    b"\x01\x02\x7c\x80\x02\x84\xff",
 ];
 
 /// Words that parsers stop at: random bytes alone would hardly ever form one.
@@ -169,4 +171,9 @@ fn host_names_and_paths_have_one_form() {
 #[test]
 fn a_value_is_redacted_however_the_answer_is_cut() {
     check(properties::redactions);
+}
+
+#[test]
+fn what_is_taken_of_an_archive_stays_in_its_folder_and_comes_back() {
+    check(properties::archives);
 }

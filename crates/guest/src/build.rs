@@ -12,8 +12,6 @@ mod own;
 mod place;
 mod provision;
 mod stream;
-#[cfg(test)]
-mod tests;
 mod tree;
 mod unpack;
 

@@ -133,7 +133,9 @@ async fn an_image_is_made_fit_as_often_as_one_likes() {
     assert_eq!((first.user.home.as_str(), first.package_manager.as_deref()), ("/home/user", None));
     let group = sandbox.read("/etc/group").await;
     assert_eq!(group, "root:x:0:\nnode:x:1000:\nuser:x:1001:\nsudo:x:999:user\n");
+    sandbox.client.mark_layer().await.unwrap();
     assert_eq!(sandbox.client.provision().await.unwrap(), first);
+    assert_eq!(sandbox.changed().await, [""; 0], "what is fit stays as it is");
     assert_eq!(sandbox.read("/etc/group").await, group);
     let all = sandbox.all().await;
     let find = |path: &str| all.iter().find(|(header, _)| header.path.to_string() == path);

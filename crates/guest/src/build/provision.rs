@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use courier_archive::EntryPath;
+use courier_archive::{EntryPath, MODE_BITS};
 use courier_protocol::envd::build::Provisioned;
 use courier_types::DEFAULT_USER;
 use http::StatusCode;
@@ -34,7 +34,7 @@ const SUDOERS: &str = "sudo";
 /// Folders for everybody.
 const TEMPORARY: [&str; 2] = ["tmp", "var/tmp"];
 
-/// What keeps `/tmp` on the disk: one that is empty in an image lives in memory.
+/// What keeps these on the disk: a `/tmp` that is empty in an image lives in memory.
 const KEEP: &str = ".keep";
 
 /// Set-user-ID and set-group-ID; no sandbox honours them.
@@ -63,13 +63,8 @@ pub(crate) enum ProvisionError {
 pub(super) fn provision(root: &Path) -> Result<Provisioned, ProvisionError> {
     let tree = Tree::open(root)?;
     for folder in TEMPORARY {
-        let changed = |errno| ProvisionError::Change { path: folder.to_owned(), errno };
-        let fd = folder_at(&tree, folder).map_err(changed)?;
-        rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o1777)).map_err(changed)?;
-        if folder == "tmp" {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            rustix::fs::openat(&fd, KEEP, flags, Mode::from_raw_mode(0o644)).map_err(changed)?;
-        }
+        open_to_all(&tree, folder)
+            .map_err(|errno| ProvisionError::Change { path: folder.to_owned(), errno })?;
     }
     link_sudo(&tree).map_err(|errno| ProvisionError::Change { path: SUDO.to_owned(), errno })?;
     drop_set_id(&tree)?;
@@ -97,6 +92,20 @@ pub(super) fn answer<T: Serialize, E: Into<ProvisionError>>(done: Result<T, E>) 
         }
     };
     answers::error(status, &error.to_string())
+}
+
+/// Lets everybody use a folder, and keeps it on the disk.
+fn open_to_all(tree: &Tree, folder: &str) -> Result<(), Errno> {
+    let fd = folder_at(tree, folder)?;
+    // What is right already is left alone: a change would be part of a layer.
+    if rustix::fs::fstat(&fd)?.st_mode & MODE_BITS != 0o1777 {
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o1777))?;
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    match rustix::fs::openat(&fd, KEEP, flags, Mode::from_raw_mode(0o644)) {
+        Ok(_) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// The folder at a path, made as root's where it is missing.
