@@ -558,7 +558,8 @@ async fn a_pull_that_is_given_up_leaves_nothing_behind() {
     let fake = Fake::start().await;
     let image = Image::new(&[b"layer"]);
     image.serve(&fake);
-    let silent = Answer::body(image.sent[0].clone()).shape(Shape::Stall(5));
+    // Behind the head of gzip (10 bytes), so that there is something to read.
+    let silent = Answer::body(image.sent[0].clone()).shape(Shape::Stall(12));
     fake.answers(&blob_at(&image.sent[0]), [silent]);
     let memory = Arc::new(Memory::default());
     let into = Arc::clone(&memory);
