@@ -66,7 +66,7 @@ fn interpreter(server: &Server, mode: Mode<'_>, program: &Path) -> Command {
         Mode::Url => {
             let mut command = Command::new(program);
             command.env_clear().env("E2B_API_URL", &url).env("E2B_SANDBOX_URL", &url);
-            command.env("COURIER_TEST_MODE", "url");
+            command.env("E2B_VOLUME_API_URL", &url).env("COURIER_TEST_MODE", "url");
             command
         }
         Mode::Domain { dns, domain } => {

@@ -28,6 +28,7 @@ mod table;
 mod template;
 mod transfer;
 mod tunnel;
+mod volume;
 
 use std::process::ExitCode;
 
@@ -68,6 +69,8 @@ enum Command {
     Egress(egress::Args),
     /// Store values that are added to requests of sandboxes, which never hold them
     Secret(secret::Args),
+    /// Make and delete storage that outlives sandboxes
+    Volume(volume::Args),
     /// See the private tunnels that policies may name
     Tunnel(tunnel::Args),
     /// Lead sandboxes to a private service near this machine
@@ -113,6 +116,7 @@ async fn dispatch(command: Command, config: &Config) -> anyhow::Result<ExitCode>
         Command::Sandbox(args) => Box::pin(sandbox::run(args, config)).await,
         Command::Egress(args) => Box::pin(egress::run(args, config)).await,
         Command::Secret(args) => Box::pin(secret::run(args, config)).await,
+        Command::Volume(args) => Box::pin(volume::run(args, config)).await,
         Command::Tunnel(args) => Box::pin(tunnel::run(args, config)).await,
         Command::Connector(args) => Box::pin(connector::run(args, config)).await,
         Command::Template(args) => Box::pin(template::run(args, config)).await,

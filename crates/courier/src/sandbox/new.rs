@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use courier_protocol::e2b::VolumeMount;
 use courier_protocol::v1::{EnvValue, NewSandbox, Sandbox};
 use courier_types::DurationMs;
 use courier_types::egress::SecretName;
@@ -10,7 +11,7 @@ use courier_types::egress::SecretName;
 use crate::api::Api;
 use crate::egress::{EgressArgs, secret, secret_env};
 use crate::limits::LimitArgs;
-use crate::{config, duration, output, pairs};
+use crate::{config, duration, output, pairs, volume};
 
 /// Flags of `courier sandbox new`.
 #[derive(Debug, clap::Args)]
@@ -36,6 +37,9 @@ pub(crate) struct Args {
     /// where a credential of the policy says so, and ends with the sandbox
     #[arg(long, value_name = "ENV=NAME", value_parser = secret, help_heading = "What it may reach")]
     secret: Vec<(String, SecretName)>,
+    /// Mount a volume of the server; may be repeated
+    #[arg(long, value_name = "NAME:PATH", value_parser = volume::mount)]
+    volume: Vec<VolumeMount>,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -50,6 +54,7 @@ pub(crate) async fn run(args: Args, api: &Api) -> anyhow::Result<ExitCode> {
         env: texts.chain(secret_env(&args.secret, args.timeout)).collect(),
         egress: args.egress.read()?.policy,
         metadata: pairs::map(args.metadata),
+        volumes: args.volume,
         isolation: None,
     };
     let sandbox: Sandbox = api.post("/v1/sandboxes", &request).await?;
