@@ -9,6 +9,7 @@ mod context;
 mod entry;
 mod files;
 mod filesystem;
+mod folder;
 mod http;
 mod metrics;
 mod network;

@@ -13,7 +13,8 @@ use rustix::io::Errno;
 use super::attributes::{self, Attributes};
 use super::changes::Change;
 use super::own::{Content, Own};
-use super::tree::{Sort, Tree, open_folder, sort, times};
+use super::tree::{Sort, Tree, sort, times};
+use crate::folder::open_folder;
 
 /// Files up to this size are read whole, and what the daemon put into them is taken out. Bundles of
 /// certificates have some 250 KiB.

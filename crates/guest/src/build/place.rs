@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
 
-use super::tree::open_folder;
+use crate::folder::open_folder;
 
 /// Most links on one way, as the kernel has it (`MAXSYMLINKS`).
 const LINKS_MAX: u32 = 40;

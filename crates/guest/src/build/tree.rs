@@ -13,14 +13,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::attributes;
-
-/// Opens whatever has a name, without waiting for it or following it. `O_DIRECTORY` is not among them:
-/// with it, gVisor follows a link in spite of `O_NOFOLLOW`.
-const ITSELF: OFlags = OFlags::RDONLY
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC);
+use crate::folder::open_folder;
 
 /// Where the kernel lists what is mounted.
 const MOUNTS: &str = "/proc/self/mountinfo";
@@ -233,16 +226,6 @@ pub(super) fn sort(status: &Stat) -> Option<Sort> {
 pub(super) fn times(status: &Stat) -> ((i64, u32), (i64, u32)) {
     let nanos = |nanos| u32::try_from(nanos).unwrap_or_default();
     ((status.st_mtime, nanos(status.st_mtime_nsec)), (status.st_ctime, nanos(status.st_ctime_nsec)))
-}
-
-/// Opens a folder in a folder; a link is none.
-///
-/// # Errors
-/// The kernel's: [`Errno::LOOP`] for a link, [`Errno::NOTDIR`] for another file.
-pub(super) fn open_folder(parent: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
-    let fd = rustix::fs::openat(parent, name, ITSELF, Mode::empty())?;
-    let is_folder = sort(&rustix::fs::fstat(&fd)?) == Some(Sort::Directory);
-    if is_folder { Ok(fd) } else { Err(Errno::NOTDIR) }
 }
 
 fn is_folder(parent: BorrowedFd<'_>, name: &CString) -> Result<bool, Errno> {

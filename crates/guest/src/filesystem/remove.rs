@@ -5,10 +5,11 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType};
 use rustix::io::Errno;
 
 use super::error::FilesystemError;
+use crate::folder::open_folder;
 
 /// Most directories open at once. What lies deeper is first moved up to the root of the tree.
 const OPEN_MAX: usize = 64;
@@ -139,8 +140,7 @@ fn finish(levels: &mut Vec<Level>, emptied: Level) -> Result<(), Errno> {
 }
 
 fn open(parent: impl AsFd, name: CString, passes: u32) -> Result<Level, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(parent, &*name, flags, Mode::empty())?;
+    let fd = open_folder(parent, &name)?;
     Ok(Level { dir: Dir::new(fd)?, name, passes })
 }
 
@@ -148,6 +148,8 @@ fn open(parent: impl AsFd, name: CString, passes: u32) -> Result<Level, Errno> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+
+    use rustix::fs::{Mode, OFlags};
 
     use super::*;
 

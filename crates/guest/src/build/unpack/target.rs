@@ -14,9 +14,9 @@ use crate::path;
 use crate::user::Accounts;
 
 use super::super::place::{self, Owner, Spot};
-use super::super::tree::open_folder;
 use super::UnpackError;
 use super::select::Selected;
+use crate::folder::open_folder;
 
 /// Where everything goes.
 #[derive(Debug)]
