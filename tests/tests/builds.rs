@@ -1,6 +1,7 @@
 //! Builds made by the node's own builder, in real sandboxes of template `base`.
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test or its helper")]
+#![expect(clippy::indexing_slicing, reason = "what is not there fails the test")]
 
 #[path = "builds/world.rs"]
 mod world;
@@ -148,6 +149,30 @@ fn output_comes_line_by_line_by_level_and_a_flood_is_cut(world: &World) {
     assert!(log.text().contains("lines are left out"));
 }
 
+fn a_registrys_image_is_made_fit_for_sandboxes_once(world: &World) {
+    let without = "userdel --remove user; rm -f /usr/bin/sudo; chmod 4755 /usr/bin/mount";
+    world.build(order("image", vec![run_as("root", without)])).0.unwrap();
+    let of_image = |reference: &str, source: &str| {
+        let command = "whoami; pwd; echo $PATH; sudo -n whoami; touch made";
+        let mut order = order(reference, vec![run(command)]);
+        order.source = BuildSource::Image { reference: source.to_owned(), login: None };
+        order
+    };
+    let (built, log) = world.build(of_image("of-image", "image"));
+    let built = built.unwrap_or_else(|error| unreachable!("{error:?}\n{}", log.text()));
+    let out = "\nuser\n/home/user\n/opt/bin:/usr/bin:/bin\nroot\n";
+    assert!(log.text().contains(out), "{}", log.text());
+    let sandbox = world.sandbox("of-image", built.config);
+    let (_code, out) = world.sh(&sandbox, "ls; whoami; find / -xdev -perm /6000 2>/dev/null");
+    assert_eq!(out, "made\nuser\n");
+    world.kill(&sandbox);
+    let (again, log) = world.build(of_image("of-image-2", "image"));
+    again.unwrap();
+    assert!(log.text().contains("CACHED [1/1]"), "{}", log.text());
+    let (stage, message) = failure(world.build(of_image("of-none", "none")).0);
+    assert_eq!((stage, message.as_str()), (BuildStage::Base, "there is no such image"));
+}
+
 fn what_runs_short_is_named(world: &World) {
     let limits = |memory_mib, disk_mib| {
         let request = LimitsRequest { memory_mib, disk_mib, ..LimitsRequest::default() };
@@ -267,6 +292,7 @@ fn main() -> ExitCode {
             a_build_goes_on_from_another_one,
             a_failing_step_is_told_in_the_words_of_the_wire,
             output_comes_line_by_line_by_level_and_a_flood_is_cut,
+            a_registrys_image_is_made_fit_for_sandboxes_once,
             what_runs_short_is_named,
             what_a_build_starts_runs_in_its_sandboxes,
             what_a_preset_brings_is_in_no_layer,

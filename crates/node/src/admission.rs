@@ -58,6 +58,12 @@ pub struct Load {
 }
 
 impl Capacity {
+    /// What the memory limits of all sandboxes may add up to on a host, in MiB.
+    #[must_use]
+    pub const fn memory_budget_mib(&self, host: HostMemory) -> u64 {
+        host.total_mib.saturating_mul(self.memory_overcommit_percent) / 100
+    }
+
     /// Decides on one more sandbox with a memory limit.
     ///
     /// # Errors
@@ -69,7 +75,7 @@ impl Capacity {
                 load.sandboxes, self.max_sandboxes
             ));
         }
-        let budget_mib = host.total_mib.saturating_mul(self.memory_overcommit_percent) / 100;
+        let budget_mib = self.memory_budget_mib(host);
         let wanted_mib = load.memory_mib.saturating_add(memory_mib);
         if wanted_mib > budget_mib {
             return Err(format!(

@@ -146,7 +146,7 @@ impl Builder for LocalBuilder {
         };
         if let Err(BuildError::Failed { message, .. }) = &built {
             log.tell_gap();
-            log.say(BuildLogLevel::Error, message.clone());
+            log.explain(message);
         }
         self.collect_garbage();
         built

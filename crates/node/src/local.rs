@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use courier_driver::{Driver, DriverError};
 use courier_egress::NetworkError;
 use courier_lifecycle::sandbox::{Origin, State};
-use courier_protocol::node::{Body, ByteStream, Node, NodeError, NodeInfo, Report, Volumes};
+use courier_protocol::node::{
+    Body, ByteStream, Node, NodeError, NodeInfo, NodeRoom, Report, Volumes,
+};
 use courier_types::egress::{ExplainRequest, Explanation, FlowPage, NetworkSpec};
 use courier_types::{AccessToken, EndReason, SandboxId, SandboxSpec, Timestamp, Usage};
 use tokio::sync::{Semaphore, oneshot};
@@ -27,6 +29,9 @@ const KILL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Longest wait for a driver's figures.
 const USAGE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Bytes of a MiB.
+const MIB: u64 = 1024 * 1024;
 
 /// What guards a sandbox's data plane.
 #[derive(Debug, Clone)]
@@ -241,6 +246,19 @@ impl Node for LocalNode {
             isolation: driver.isolation(),
             technology: driver.technology(),
             builds: self.context.config.builds.list().await,
+        })
+    }
+
+    fn room(&self) -> Result<NodeRoom, NodeError> {
+        let host = HostMemory::read().map_err(|error| NodeError::Node(error.into()))?;
+        let (load, capacity) = (self.context.registry.load(), &self.context.config.capacity);
+        Ok(NodeRoom {
+            sandboxes: load.sandboxes,
+            sandboxes_max: capacity.max_sandboxes,
+            memory_limits_bytes: load.memory_mib.saturating_mul(MIB),
+            memory_limits_max_bytes: capacity.memory_budget_mib(host).saturating_mul(MIB),
+            memory_available_bytes: host.available_mib.saturating_mul(MIB),
+            memory_total_bytes: host.total_mib.saturating_mul(MIB),
         })
     }
 

@@ -49,6 +49,13 @@ struct Table {
     ended_flows: VecDeque<(SandboxId, FlowLog)>,
 }
 
+impl Table {
+    fn load(&self) -> Load {
+        let limits = self.handles.values().map(|handle| handle.spec.limits.memory_mib());
+        Load { sandboxes: self.handles.len(), memory_mib: limits.map(u64::from).sum() }
+    }
+}
+
 /// What came of asking for a handle that may have to be made.
 pub(crate) enum Entry<E> {
     /// It was there, or has been made.
@@ -88,15 +95,7 @@ impl Registry {
         if table.ended.contains(id) {
             return Entry::Ended;
         }
-        let load = Load {
-            sandboxes: table.handles.len(),
-            memory_mib: table
-                .handles
-                .values()
-                .map(|handle| u64::from(handle.spec.limits.memory_mib()))
-                .sum(),
-        };
-        match make(load) {
+        match make(table.load()) {
             Ok(handle) => {
                 let handle = Arc::new(handle);
                 table.handles.insert(id.clone(), Arc::clone(&handle));
@@ -104,6 +103,11 @@ impl Registry {
             }
             Err(refused) => Entry::Refused(refused),
         }
+    }
+
+    /// What there is.
+    pub(crate) fn load(&self) -> Load {
+        self.table().load()
     }
 
     /// Forgets a sandbox that has ended, and remembers that it did.

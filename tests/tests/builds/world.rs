@@ -78,7 +78,7 @@ impl World {
         drop(entered);
         let config =
             BuilderConfig { start_deadline: Duration::from_secs(60), ..Default::default() };
-        let images = Arc::new(NoImages);
+        let images = Arc::new(BuildsAsImages);
         let builder = LocalBuilder::new(Arc::clone(&node), store.clone(), images, config);
         Self { runtime, node, builder: Arc::new(builder), store, driver, _folder: folder }
     }
@@ -165,13 +165,16 @@ impl Secrets for NoSecrets {
     }
 }
 
-/// No registry.
-struct NoImages;
+/// A registry whose images have the layers of builds that are there.
+struct BuildsAsImages;
 
 #[async_trait]
-impl Images for NoImages {
-    async fn pull(&self, _order: &ImageOrder<'_>, _store: &Store) -> Result<PulledImage, BoxError> {
-        Err("there is no registry".into())
+impl Images for BuildsAsImages {
+    async fn pull(&self, order: &ImageOrder<'_>, store: &Store) -> Result<PulledImage, BoxError> {
+        let build = store.build(order.reference)?.ok_or("there is no such image")?;
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let env = [("PATH".to_owned(), "/opt/bin:/usr/bin:/bin".to_owned())].into();
+        Ok(PulledImage { digest, layers: build.layers, env, workdir: None })
     }
 }
 

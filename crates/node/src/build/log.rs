@@ -60,6 +60,13 @@ impl Log {
         BuildError::Failed { stage: self.stage(), message: message.into() }
     }
 
+    /// Says why the build failed. A message may quote a command, or what one wrote.
+    pub(super) fn explain(&self, message: &str) {
+        for line in message.lines() {
+            self.say(BuildLogLevel::Error, printable(line));
+        }
+    }
+
     /// Passes a line of a command on, while there is room.
     fn pass(&self, level: BuildLogLevel, message: String) {
         let cost = message.len() + ENTRY_BYTES;
