@@ -18,6 +18,8 @@ const PAGE: usize = 100;
 const MAX_FAILURES: u32 = 25;
 /// Polls in which a build that was cancelled may come to its end.
 const MAX_POLLS_AFTER_CANCEL: u32 = 50;
+/// What stands before the title of a step that an earlier build did.
+const CACHED: &str = "CACHED ";
 /// Escape sequences: bold, dim, red, and none of it.
 const STYLES: [&str; 4] = ["\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[0m"];
 
@@ -87,8 +89,13 @@ impl Printer {
         let mut text = String::new();
         if entry.step.is_some() && entry.step != self.stage {
             self.stage.clone_from(&entry.step);
-            let title = self.title(entry.step.as_deref().unwrap_or_default());
-            text.push_str(&format!("{bold}{title}{none}\n"));
+            let stage = entry.step.as_deref().unwrap_or_default();
+            let title = self.title(stage);
+            let (cached, is_title) = as_title(&entry.message, stage);
+            text.push_str(&format!("{cached}{bold}{title}{none}\n"));
+            if is_title && self.titles.contains_key(stage) {
+                return text;
+            }
         }
         let style = match entry.level {
             LogLevel::Debug => dim,
@@ -109,6 +116,17 @@ impl Printer {
             (None, "finalize") => "start and check".to_owned(),
             (None, number) => format!("step {}", output::printable_name(number)),
         }
+    }
+}
+
+/// Whether an entry is the server's own title of a step, `[2/5] RUN x` or `CACHED [2/5] RUN x`: ours
+/// says the same with the line, so only what stands before it is shown.
+fn as_title<'m>(message: &'m str, stage: &str) -> (&'m str, bool) {
+    let begin = format!("[{stage}/");
+    match message.find(&begin) {
+        Some(0) => ("", true),
+        Some(at) if message.get(..at) == Some(CACHED) => (CACHED, true),
+        Some(_) | None => ("", false),
     }
 }
 
@@ -221,6 +239,7 @@ mod tests {
     fn a_log_shows_each_stage_once_and_cannot_steer_the_terminal() {
         let entries = [
             entry("base", LogLevel::Info, "pulling"),
+            entry("1", LogLevel::Info, "CACHED [1/2] RUN x"),
             entry("1", LogLevel::Info, "one"),
             entry("1", LogLevel::Warn, "\x1b[2Jtwo\nforged"),
             entry("2", LogLevel::Debug, "three"),

@@ -28,6 +28,9 @@ struct Listed {
     #[serde(flatten)]
     template: Template,
     tags: Vec<TemplateTag>,
+    /// Size of the build's image in bytes, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_bytes: Option<u64>,
 }
 
 /// Prints the templates that a server has.
@@ -39,13 +42,12 @@ pub(super) async fn list(api: &Api, form: Form) -> anyhow::Result<ExitCode> {
     let mut all = Vec::new();
     for template in templates {
         let path = format!("/templates/{}/tags", template.template_id);
-        let tags = match api.get(&path).await {
-            Ok(tags) => tags,
-            // It was removed in between.
-            Err(error) if error.is_not_found() => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
-        all.push(Listed { template, tags });
+        // Where something is not there, it was removed in between, or has no build that is ready.
+        let tags = there(api.get(&path).await)?.unwrap_or_default();
+        let build = format!("{}:{}", template.template_id, template.build_id);
+        let detail = there(api.get(&format!("/v1/templates/{}", segment(&build))).await)?;
+        let size_bytes = detail.and_then(|detail: TemplateDetail| detail.size_bytes);
+        all.push(Listed { template, tags, size_bytes });
     }
     match form {
         Form::Json => output::line(&serde_json::to_string_pretty(&all)?)?,
@@ -54,10 +56,19 @@ pub(super) async fn list(api: &Api, form: Form) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `None` for what is not there.
+fn there<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn table(all: &[Listed]) -> String {
-    let head = ["NAME", "TAGS", "BUILD", "STATE", "BUILDS", "MEMORY", "CPUS", "UPDATED"];
+    let head = ["NAME", "TAGS", "BUILD", "STATE", "SIZE", "BUILDS", "MEMORY", "UPDATED"];
     let mut rows = vec![head.map(str::to_owned)];
-    for Listed { template, tags } in all {
+    for Listed { template, tags, size_bytes } in all {
         let name = template.names.first().or(template.aliases.first());
         let tags: Vec<&str> = tags.iter().map(|tag| tag.tag.as_str()).collect();
         rows.push([
@@ -65,9 +76,9 @@ fn table(all: &[Listed]) -> String {
             output::printable_name(&tags.join(",")),
             template.build_id.chars().take(SHORT_ID).collect(),
             state(template.build_status).to_owned(),
+            size_bytes.map_or_else(String::new, |size| format!("{} MiB", size >> 20)),
             template.build_count.to_string(),
             format!("{} MiB", template.memory_mb),
-            template.cpu_count.to_string(),
             template.updated_at.clone(),
         ]);
     }
@@ -203,7 +214,8 @@ pub(super) async fn logs(api: &Api, build: &str, form: Form) -> anyhow::Result<E
 /// The template of a build: the wire names builds only below their templates.
 async fn template_of(api: &Api, build: &str) -> anyhow::Result<String> {
     let templates: Vec<Template> = api.get("/templates").await?;
-    for template in templates {
+    // The installation's own are built elsewhere.
+    for template in templates.into_iter().filter(|template| !template.is_default) {
         let path =
             format!("/templates/{}/builds/{}/logs?limit=1", template.template_id, segment(build));
         match api.get::<TemplateBuildLogs>(&path).await {
@@ -274,6 +286,7 @@ mod tests {
                 is_default: false,
             },
             tags: tags.iter().map(tag).collect(),
+            size_bytes: tags.first().map(|_tag| 300 << 20),
         }
     }
 
