@@ -56,6 +56,23 @@ pub struct NodeInfo {
     pub builds: Vec<String>,
 }
 
+/// How full a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeRoom {
+    /// Sandboxes that are there, those of builds included.
+    pub sandboxes: usize,
+    /// Most at once.
+    pub sandboxes_max: usize,
+    /// What their memory limits add up to.
+    pub memory_limits_bytes: u64,
+    /// What those may add up to.
+    pub memory_limits_max_bytes: u64,
+    /// Memory of the host that could be used now without swapping.
+    pub memory_available_bytes: u64,
+    /// All memory of the host.
+    pub memory_total_bytes: u64,
+}
+
 /// A state that a node reports.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -144,6 +161,9 @@ pub enum NodeError {
 pub trait Node: Send + Sync + 'static {
     /// What this node is.
     async fn info(&self) -> Result<NodeInfo, NodeError>;
+
+    /// How full it is at this moment. Answers at once.
+    fn room(&self) -> Result<NodeRoom, NodeError>;
 
     /// Makes a sandbox and returns when its guest daemon answers.
     async fn create(&self, spec: SandboxSpec) -> Result<(), NodeError>;
