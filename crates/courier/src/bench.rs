@@ -6,6 +6,7 @@
 
 mod egress;
 mod floor;
+mod interpreter;
 mod memory;
 mod ports;
 mod samples;
@@ -51,6 +52,8 @@ enum Part {
     Egress,
     /// Servers in sandboxes, through the port proxy
     Ports,
+    /// Executions of the code interpreter
+    Interpreter,
 }
 
 /// Flags of `courier bench`.
@@ -79,6 +82,7 @@ pub(crate) async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode>
         Part::Sandboxes => sandboxes(args.runs, config).await?,
         Part::Egress => egress::measure(&args, config).await?,
         Part::Ports => ports::measure(&args, config).await?,
+        Part::Interpreter => interpreter::measure(&args, config).await?,
     };
     crate::output::print(&results.text())?;
     if let Some(file) = args.json {

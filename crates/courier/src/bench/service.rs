@@ -95,8 +95,20 @@ impl Service {
     /// # Errors
     /// The server refuses.
     pub(crate) async fn create(&self, egress: Option<Policy>) -> anyhow::Result<Measured> {
+        self.make(TEMPLATE, egress).await
+    }
+
+    /// Makes a sandbox of another template.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub(crate) async fn create_of(&self, template: &str) -> anyhow::Result<Measured> {
+        self.make(template, None).await
+    }
+
+    async fn make(&self, template: &str, egress: Option<Policy>) -> anyhow::Result<Measured> {
         let request = NewSandbox {
-            template: Some(TEMPLATE.to_owned()),
+            template: Some(template.to_owned()),
             timeout_ms: Some(LIFE_MS),
             egress,
             ..NewSandbox::default()
