@@ -94,7 +94,7 @@ impl Template {
     /// # Errors
     /// The manifest cannot be read or is damaged.
     pub(crate) fn read(templates: &Path, name: &str) -> Result<Option<Self>, TemplateError> {
-        let path = templates.join(name).with_extension(MANIFEST);
+        let path = manifest_of(templates, name);
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -111,7 +111,7 @@ impl Template {
     /// # Errors
     /// The host refused to write it.
     pub(crate) fn write(&self, templates: &Path) -> Result<(), TemplateError> {
-        let path = templates.join(&self.name).with_extension(MANIFEST);
+        let path = manifest_of(templates, &self.name);
         let text = serde_json::to_vec_pretty(self)
             .map_err(|source| TemplateError::Manifest { path: path.clone(), source })?;
         let mut file = tempfile::NamedTempFile::new_in(templates)
@@ -142,9 +142,13 @@ impl Template {
     }
 }
 
-/// The image of a build.
+/// The image of a build. Names have dots, so nothing takes the place of what follows one.
 pub(crate) fn image_of(templates: &Path, build: &str) -> PathBuf {
-    templates.join(build).with_extension(IMAGE)
+    templates.join(format!("{build}.{IMAGE}"))
+}
+
+fn manifest_of(templates: &Path, name: &str) -> PathBuf {
+    templates.join(format!("{name}.{MANIFEST}"))
 }
 
 /// Removes the images that no template refers to. Sandboxes that run from one keep it open.
@@ -202,6 +206,16 @@ pub(crate) mod tests {
         assert_eq!(Template::read(folder.path(), "base").unwrap(), Some(template.clone()));
         fs::remove_file(template.image(folder.path())).unwrap();
         assert_eq!(Template::read(folder.path(), "base").unwrap(), None);
+    }
+
+    #[test]
+    fn a_name_with_a_dot_stays_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        built(folder.path(), "python-3.12", "python-3.12-ab");
+        for file in ["python-3.12.json", "python-3.12-ab.erofs"] {
+            assert!(folder.path().join(file).is_file(), "{file}");
+        }
+        assert!(Template::read(folder.path(), "python-3").unwrap().is_none());
     }
 
     #[test]
