@@ -163,7 +163,8 @@ fn a_registrys_image_is_made_fit_for_sandboxes_once(world: &World) {
     let out = "\nuser\n/home/user\n/opt/bin:/usr/bin:/bin\nroot\n";
     assert!(log.text().contains(out), "{}", log.text());
     let sandbox = world.sandbox("of-image", built.config);
-    let (_code, out) = world.sh(&sandbox, "ls; whoami; find / -xdev -perm /6000 2>/dev/null");
+    let (_code, out) =
+        world.sh(&sandbox, "ls; whoami; find / -xdev -type f -perm /6000 2>/dev/null");
     assert_eq!(out, "made\nuser\n");
     world.kill(&sandbox);
     let (again, log) = world.build(of_image("of-image-2", "image"));

@@ -39,8 +39,8 @@ pub(crate) struct World {
     _folder: tempfile::TempDir,
 }
 
-/// The reference of template `base`, which `world` looks up once.
-static BASE: Mutex<String> = Mutex::new(String::new());
+/// The reference of template `base`.
+const BASE: &str = "base";
 
 impl World {
     /// Builds `base` where nobody has yet, and starts everything.
@@ -50,7 +50,10 @@ impl World {
         program::run(command.args(["template", "build", "base"]), b"", FIRST_START).assert_code(0);
         let manifest = std::fs::read(environment.templates.join("base.json")).unwrap();
         let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
-        *BASE.lock().unwrap() = manifest.get("build").unwrap().as_str().unwrap().to_owned();
+        let build = manifest.get("build").unwrap().as_str().unwrap();
+        // Its own name for the image: whoever builds `base` anew in the meantime removes the file.
+        let image = environment.templates.join(build).with_extension("erofs");
+        std::fs::hard_link(image, folder.path().join(BASE).with_extension("erofs")).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let options = LauncherOptions {
             dir: folder.path().join("launcher"),
@@ -70,7 +73,7 @@ impl World {
         let guest = GuestFiles { daemon };
         let path = folder.path().join("store");
         let store = Store::open(&path, guest, StoreBounds::default()).unwrap();
-        let templates = BuildDir::new(environment.templates.clone(), "erofs".to_owned());
+        let templates = BuildDir::new(folder.path().to_owned(), "erofs".to_owned());
         let builds = Arc::new(StoredBuilds::new(store.clone(), templates));
         let entered = runtime.enter();
         let config = NodeConfig::new(builds, Capacity::default(), network());
@@ -263,9 +266,8 @@ pub(crate) fn spec(build: &str) -> SandboxSpec {
 /// A build of `base`.
 pub(crate) fn order(reference: &str, kinds: Vec<StepKind>) -> BuildOrder {
     let config = BuildConfig::default();
-    let base = BASE.lock().unwrap().clone();
     BuildOrder {
-        source: BuildSource::Build { build: base, config },
+        source: BuildSource::Build { build: BASE.to_owned(), config },
         steps: kinds.into_iter().map(|kind| Step { kind, force: false }).collect(),
         start: None,
         ready: None,
