@@ -25,6 +25,10 @@ use crate::volumes::{self, Lease, VolumeError};
 const UPLOAD_TIMEOUT: Duration = Duration::from_hours(1);
 /// Longest error of a guest that is read, in bytes.
 const ERROR_MAX: usize = 16 * 1024;
+/// Longest path in bytes: Linux's own limit.
+const PATH_MAX: usize = 4_095;
+/// Seconds after which a volume that too many ask at once is worth another try.
+const BUSY_RETRY_SECS: u16 = 2;
 /// Depth of a list that nobody says one for.
 const DEPTH: u32 = 1;
 
@@ -235,15 +239,19 @@ async fn send(
     call: VolumeCall,
     body: Body,
 ) -> Result<Response, ApiError> {
+    if call.path.len() > PATH_MAX {
+        return Err(ApiError::bad_request(format!("a path has at most {PATH_MAX} bytes")));
+    }
     let project = app.store.find_project(&row.project_id).await?;
     let project = project.ok_or_else(|| ApiError::from(VolumeError::Token))?;
-    let lease = volumes::lease(app, &project, row).await?;
+    let lease = volumes::lease(app, project, row.clone()).await?;
     let request = http::Request::post(VOLUME_PATH)
         .header(CALL_HEADER, call.encode())
         .body(body)
         .map_err(|error| ApiError::internal(&error))?;
     match app.node.request(&lease.sandbox, request).await {
         Ok(answer) => passed_on(answer, call.operation, lease).await,
+        Err(NodeError::Full { what }) => Err(ApiError::unavailable(what, BUSY_RETRY_SECS)),
         Err(error @ (NodeError::NotFound { .. } | NodeError::Guest { .. })) => {
             Err(ApiError::bad_gateway(format!(
                 "the volume's sandbox ended or failed; whether this took effect is unknown: {error}"

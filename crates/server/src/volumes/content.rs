@@ -111,8 +111,19 @@ impl Contents {
     }
 }
 
-/// A sandbox that has the volume.
+/// A sandbox that has the volume. Dropping the future does not stop the work: a sandbox that is being
+/// made is known by then, and retires as others do.
 pub(crate) async fn lease(
+    app: &Arc<App>,
+    project: ProjectRow,
+    volume: VolumeRow,
+) -> Result<Lease, ApiError> {
+    let own = Arc::clone(app);
+    let work = app.work.spawn(async move { lease_to_the_end(&own, &project, &volume).await });
+    work.await.map_err(|_join| VolumeError::Interrupted)?
+}
+
+async fn lease_to_the_end(
     app: &Arc<App>,
     project: &ProjectRow,
     volume: &VolumeRow,

@@ -10,7 +10,7 @@ use courier_protocol::envd::connect::{Codec, decode, encode_end, encode_envelope
 use courier_protocol::envd::process::{
     DataEvent, EndEvent, ProcessEvent, StartEvent, StartRequest, StartResponse,
 };
-use courier_protocol::node::{Body, ByteStream, Node, NodeError, NodeInfo, Report};
+use courier_protocol::node::{Body, ByteStream, Node, NodeError, NodeInfo, Report, Volumes};
 use courier_types::egress::{
     ExplainRequest, ExplainStep, Explanation, Flow, FlowPage, NetworkSpec,
 };
@@ -22,6 +22,8 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::compat::TokioAsyncReadCompatExt as _;
+
+use crate::fake_volumes::FakeVolumes;
 
 /// What `create` does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,7 @@ struct State {
 }
 
 pub(crate) struct FakeNode {
+    pub(crate) volumes: FakeVolumes,
     state: Mutex<State>,
     released: watch::Sender<bool>,
     report: mpsc::Sender<Report>,
@@ -85,7 +88,8 @@ impl FakeNode {
             written: BTreeMap::new(),
         };
         let (released, _) = watch::channel(false);
-        Self { state: Mutex::new(state), released, report, reports: reports.into() }
+        let volumes = FakeVolumes::default();
+        Self { volumes, state: Mutex::new(state), released, report, reports: reports.into() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -434,5 +438,9 @@ impl Node for FakeNode {
 
     async fn next_report(&self) -> Report {
         self.reports.lock().await.recv().await.expect("the node holds the sender")
+    }
+
+    fn volumes(&self) -> Option<&dyn Volumes> {
+        Some(&self.volumes)
     }
 }
