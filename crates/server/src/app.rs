@@ -1,6 +1,7 @@
 //! What handlers and reconcilers share.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::builds::{Builds, Uploads};
 use crate::reconcile::Samples;
 use crate::sandboxes::CreateError;
+use crate::telemetry::Telemetry;
 use crate::volumes::Contents;
 use crate::{Config, Parts, Vault};
 
@@ -39,6 +41,10 @@ pub(crate) struct App {
     pub(crate) contents: Contents,
     /// Samples of usage, by sandbox.
     pub(crate) samples: Samples,
+    /// What is counted and timed.
+    pub(crate) telemetry: Telemetry,
+    /// A folder on the disk that the server's data is on.
+    pub(crate) data: PathBuf,
     /// Creates under way, by sandbox. Bounded by the projects' limits.
     creates: Mutex<HashMap<SandboxId, watch::Receiver<Outcome>>>,
     /// Creates hold it for reading; whoever destroys what nobody owns holds it for writing.
@@ -64,7 +70,9 @@ impl App {
         let Parts { store, node, builder, vault, presets, tunnels, uploads } = parts;
         Self {
             builds: Arc::new(Builds::new(config.builds_at_once)),
+            data: uploads.parent().unwrap_or(&uploads).to_owned(),
             uploads: Uploads::new(uploads),
+            telemetry: Telemetry::new(node_info.isolation.as_str(), &node_info.technology),
             config,
             store,
             node,

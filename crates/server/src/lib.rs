@@ -7,6 +7,7 @@
 //!                                                       builds/*        builds of templates
 //!                                                        │      │
 //! reconcile/* ── start, reports, sweep, samples ───────▶ store  node
+//! telemetry/* ── what all of these count and time, for `GET /metrics`
 //! ```
 //!
 //! Always: a row is written before the node is asked to make anything; work that was begun ends,
@@ -28,6 +29,7 @@ mod router;
 mod sandboxes;
 mod secrets;
 mod server;
+mod telemetry;
 mod templates;
 mod v1;
 mod vault;

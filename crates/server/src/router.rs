@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::auth::authenticate;
 use crate::http::{ANSWER_TIMEOUT, ApiError, catch_panics, limit_time};
-use crate::{e2b, openapi, v1};
+use crate::{e2b, openapi, telemetry, v1};
 
 /// The router for one server.
 pub(crate) fn build(app: &Arc<App>) -> Router {
@@ -34,6 +34,7 @@ pub(crate) fn build(app: &Arc<App>) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .layer(from_fn(catch_panics))
+        .layer(from_fn_with_state(Arc::clone(app), telemetry::observe))
         .with_state(Arc::clone(app))
 }
 
@@ -50,7 +51,7 @@ pub(crate) fn document() -> OpenApi {
 
 /// What wants a key and answers soon.
 fn short() -> OpenApiRouter<Arc<App>> {
-    e2b::routes().merge(v1::routes())
+    e2b::routes().merge(v1::routes()).routes(routes!(telemetry::metrics))
 }
 
 fn open() -> OpenApiRouter<Arc<App>> {

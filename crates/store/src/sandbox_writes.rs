@@ -131,7 +131,7 @@ impl Store {
     }
 
     /// Ends a sandbox that never became usable, and frees its idempotency key: nothing of the
-    /// user's ran, so the same request may be tried again.
+    /// user's ran, so the same request may be tried again. False where it had ended before.
     ///
     /// # Errors
     /// The database refused.
@@ -139,14 +139,15 @@ impl Store {
         &self,
         id: &SandboxId,
         ended: &Ended,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut transaction = self.begin().await?;
-        end_row(&mut transaction, id, ended).await?;
+        let first = end_row(&mut transaction, id, ended).await?;
         sqlx::query("DELETE FROM idempotency_keys WHERE sandbox_id = $1")
             .bind(id.as_str())
             .execute(&mut *transaction)
             .await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        Ok(first)
     }
 
     /// Takes over a node's report. False where it was stale, or nobody knows the sandbox.

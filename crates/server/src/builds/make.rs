@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use courier_protocol::node::{BuildError, BuildOrder, BuildStage, BuildWatcher, Built, NodeError};
 use courier_store::{BuildReason, FinishedBuild};
@@ -18,6 +18,7 @@ use super::remove;
 use crate::app::App;
 use crate::clock;
 use crate::http::chain;
+use crate::telemetry::BuildOutcome;
 
 /// How long the node may hold on to a build's log after the build's end.
 const LOG_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,6 +44,7 @@ pub(super) struct Job {
 
 /// Makes a build whose row says `building`, and writes its end down.
 pub(super) async fn run(app: Arc<App>, job: Job) {
+    let begun = Instant::now();
     let (id, reference) = (job.id.clone(), job.order.sandbox.build.clone());
     let under_way = begin(&app, &job).await;
     let _node_may_have_it = app.builds.gate.read().await;
@@ -53,7 +55,9 @@ pub(super) async fn run(app: Arc<App>, job: Job) {
     };
     let made = AssertUnwindSafe(make(&app, job, &under_way, &inlet)).catch_unwind().await;
     drop(inlet);
-    let finished = finished(&id, made.unwrap_or(Err(Failure::Panicked)));
+    let made = made.unwrap_or(Err(Failure::Panicked));
+    app.telemetry.built(outcome(&made), begun.elapsed());
+    let finished = finished(&id, made);
     let written = tokio::time::timeout(LOG_TIMEOUT, writing).await;
     // The node has logged what the build itself did wrong.
     if let (FinishedBuild::Failed(BuildReason { message, step: None }), Ok(Ok(number))) =
@@ -127,6 +131,17 @@ async fn until_cancelled<T>(
         () = under_way.cancel.cancelled() => Err(Failure::Cancelled),
         () = app.builds.stop.cancelled() => Err(Failure::Stopped),
         done = work => Ok(done),
+    }
+}
+
+const fn outcome(made: &Result<Built, Failure>) -> BuildOutcome {
+    match made {
+        Ok(_) => BuildOutcome::Ready,
+        Err(Failure::Cancelled) => BuildOutcome::Cancelled,
+        Err(Failure::Stopped) => BuildOutcome::Stopped,
+        Err(Failure::TooSlow(_)) => BuildOutcome::TimedOut,
+        Err(Failure::Build(BuildError::Failed { .. })) => BuildOutcome::Failed,
+        Err(Failure::Panicked | Failure::Build(BuildError::Node(_))) => BuildOutcome::Broken,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use courier_protocol::node::Report;
 use courier_store::StateReport;
-use courier_types::SandboxId;
+use courier_types::{ObservedState, SandboxId};
 
 use crate::app::App;
 use crate::http::chain;
@@ -47,11 +47,17 @@ async fn take_over(app: &App, report: Report) {
 
 /// False where the store refused.
 async fn store(app: &App, id: &SandboxId, state: &StateReport) -> bool {
-    if let Err(error) = app.store.apply_report(id, state).await {
-        tracing::error!(sandbox = %id, error = chain(&error), "could not store a report");
-        return false;
-    }
-    if state.state.is_terminal() {
+    let applied = match app.store.apply_report(id, state).await {
+        Ok(applied) => applied,
+        Err(error) => {
+            tracing::error!(sandbox = %id, error = chain(&error), "could not store a report");
+            return false;
+        }
+    };
+    if let ObservedState::Killed { reason } | ObservedState::Error { reason } = state.state {
+        if applied {
+            app.telemetry.ended(reason);
+        }
         app.ends.notify_waiters();
     }
     true

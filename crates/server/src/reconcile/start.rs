@@ -61,6 +61,7 @@ pub(crate) async fn start(app: &App) -> Result<Vec<SandboxId>, StartReconcileErr
     let adopted: Vec<SandboxId> =
         settled.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?;
     let reaped = app.node.reap_except(&adopted).await?;
+    app.telemetry.reaped(reaped.len());
     volumes::settle(app).await?;
     if !rows.is_empty() || !reaped.is_empty() {
         let (found, reaped) = (rows.len(), reaped.len());
@@ -119,9 +120,13 @@ async fn end(app: &App, id: &SandboxId, reason: EndReason) -> Result<(), StoreEr
     }
     let detail = Some("settled when the server started again".to_owned());
     let ended = Ended { reason, at: clock::now(), detail, usage: None };
-    if reason == EndReason::NeverStarted {
-        app.store.mark_never_started(id, &ended).await
+    let first = if reason == EndReason::NeverStarted {
+        app.store.mark_never_started(id, &ended).await?
     } else {
-        app.store.mark_ended(id, &ended).await.map(drop)
+        app.store.mark_ended(id, &ended).await?
+    };
+    if first {
+        app.telemetry.ended(reason);
     }
+    Ok(())
 }

@@ -91,7 +91,9 @@ async fn end(app: &App, row: &SandboxRow, reason: EndReason) -> Result<(), KillE
     app.store.mark_killing(id).await?;
     destroy(app, id).await?;
     let ended = Ended { reason, at: clock::now(), detail: None, usage: None };
-    app.store.mark_ended(id, &ended).await?;
+    if app.store.mark_ended(id, &ended).await? {
+        app.telemetry.ended(reason);
+    }
     Ok(())
 }
 
@@ -102,7 +104,9 @@ async fn reap(app: &App) -> Result<(), KillError> {
     let mut owned: Vec<SandboxId> =
         app.store.list_alive().await?.into_iter().map(|row| row.spec.id).collect();
     owned.extend(app.builds.sandboxes());
-    for id in app.node.reap_except(&owned).await? {
+    let reaped = app.node.reap_except(&owned).await?;
+    app.telemetry.reaped(reaped.len());
+    for id in reaped {
         tracing::warn!(sandbox = %id, "destroyed a sandbox that nobody owned");
     }
     Ok(())

@@ -9,7 +9,7 @@
 //! All of it is one task of its own: the client may go at any point and the row ends as it should.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use courier_protocol::node::NodeError;
 use courier_store::{
@@ -100,26 +100,35 @@ pub(crate) async fn create(
     order: CreateOrder,
 ) -> Result<SandboxRow, Arc<CreateError>> {
     let work = app.work.spawn(create_to_the_end(Arc::clone(app), order));
-    work.await.map_err(|_join| Arc::new(CreateError::Interrupted))?
+    work.await.unwrap_or_else(|_join| Err(failed(app, CreateError::Interrupted)))
+}
+
+/// Counts a failure. Those who ask for what is being made already are told it, and not counted.
+fn failed(app: &App, error: CreateError) -> Arc<CreateError> {
+    app.telemetry.not_created(&error);
+    Arc::new(error)
 }
 
 async fn create_to_the_end(
     app: Arc<App>,
     order: CreateOrder,
 ) -> Result<SandboxRow, Arc<CreateError>> {
+    let begun = Instant::now();
     if app.is_draining() {
-        return Err(Arc::new(CreateError::Draining));
+        return Err(failed(&app, CreateError::Draining));
     }
     let (new, sealed, idempotency) = row_of(&app, order);
     let _gate = app.create_gate.read().await;
     let under_way = app.begin_create(&new.spec.id);
     let limit = AliveLimit(app.config.sandboxes_max);
     let inserted = app.store.insert_sandbox(&new, limit, idempotency.as_ref()).await;
-    match inserted.map_err(|error| Arc::new(error.into()))? {
+    match inserted.map_err(|error| failed(&app, error.into()))? {
         Insertion::Inserted => {
-            let outcome = make(&app, sealed.with(&new.spec)).await.map_err(Arc::new);
+            let outcome = make(&app, sealed.with(&new.spec)).await;
+            let outcome = outcome.map_err(|error| failed(&app, error));
             under_way.finish(outcome.clone());
             outcome?;
+            app.telemetry.created(begun.elapsed());
             usable_row(&app, &new.spec.id).await
         }
         Insertion::Replayed(id) => {
@@ -175,8 +184,12 @@ async fn undo(app: &App, id: &SandboxId, error: &CreateError) {
         destroy(app, id).await?;
         Ok::<_, super::KillError>(app.store.mark_never_started(id, &ended).await?)
     };
-    if let Err(failure) = undone.await {
-        tracing::error!(sandbox = %id, error = chain(&failure), "could not undo a failed create");
+    match undone.await {
+        Ok(true) => app.telemetry.ended(reason),
+        Ok(false) => {}
+        Err(failure) => {
+            tracing::error!(sandbox = %id, error = chain(&failure), "could not undo a failed create");
+        }
     }
 }
 

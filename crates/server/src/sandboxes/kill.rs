@@ -53,7 +53,9 @@ async fn kill_to_the_end(app: &App, id: &SandboxId) -> Result<Option<SandboxRow>
         }
         let ended =
             Ended { reason: EndReason::Requested, at: clock::now(), detail: None, usage: None };
-        app.store.mark_ended(id, &ended).await?;
+        if app.store.mark_ended(id, &ended).await? {
+            app.telemetry.ended(ended.reason);
+        }
     }
     Ok(app.store.find_sandbox(id).await?)
 }

@@ -255,6 +255,17 @@ impl Node for FakeNode {
         })
     }
 
+    fn room(&self) -> Result<NodeRoom, NodeError> {
+        Ok(NodeRoom {
+            sandboxes: self.lock().alive.len(),
+            sandboxes_max: 7,
+            memory_limits_bytes: 1,
+            memory_limits_max_bytes: 2,
+            memory_available_bytes: 3,
+            memory_total_bytes: 4,
+        })
+    }
+
     async fn create(&self, spec: SandboxSpec) -> Result<(), NodeError> {
         let creates = self.lock().creates;
         let id = spec.id.clone();
