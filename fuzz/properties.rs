@@ -74,6 +74,13 @@ mod broker {
     pub(crate) mod redactor;
 }
 
+/// The parser of Dockerfiles; it is in a binary.
+#[expect(unused_imports, reason = "the commands use the rest")]
+#[path = "../crates/courier/src/template"]
+mod template {
+    pub(crate) mod dockerfile;
+}
+
 use broker::redactor::{Redactor, Searches};
 use dns::message::{ADDRESSES_MAX, ANSWER_MAX, Asked, Kind, Reply, Unread};
 use egress::policy::path::canonical;
@@ -170,7 +177,8 @@ pub(crate) fn list_parameters(data: &[u8]) {
         }
     }
     if let Ok(reference) = TemplateRef::parse(&text) {
-        assert!(!reference.name().contains(['/', '.', '\0']), "{reference:?}");
+        assert!(!reference.name().contains(['/', '\0']), "{reference:?}");
+        assert!(!reference.name().starts_with('.'), "{reference:?}");
     }
 }
 
@@ -592,4 +600,20 @@ fn socketpair() -> (OwnedFd, OwnedFd) {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .expect("a socketpair can be made")
+}
+
+/// A Dockerfile gives a plan, or an error at a place that it has.
+pub(crate) fn dockerfiles(data: &[u8]) {
+    let given = [("A".to_owned(), "$A".to_owned())];
+    let read = template::dockerfile::Source::new("Dockerfile", data);
+    let error = match read.and_then(|source| template::dockerfile::parse(&source, &given)) {
+        Ok(plan) => {
+            assert!(plan.steps.len() >= 2, "the first steps are implied");
+            return;
+        }
+        Err(error) => error,
+    };
+    let lines = data.split(|byte| *byte == b'\n').count();
+    assert!((1..=lines).contains(&error.line), "line {} of {lines}", error.line);
+    assert!(error.column >= 1 && error.to_string().len() < 8_192);
 }

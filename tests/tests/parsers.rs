@@ -43,6 +43,8 @@ const KNOWN: &[&[u8]] = &[
     b"/%2e%2e/%252fa",
     b"/%252%65%252%65/a",
     b"\x01\x04sk-01sk-01sk-01",
+    b"FROM a\nENV A=${A:-${B:-'$C\nCOPY <<E <<-'F' /x\n$A\\\nE\n\tF\n",
+    b"# escape=`\nFROM a`\n # b\n\n AS c\nRUN [\"\\u0000\"]",
     b"\x01\x02\x00.\x02\x01.\x02\x02/",
     b"\x01\x02\x7c\x80\x02\x84\xff",
 ];
@@ -176,4 +178,9 @@ fn a_value_is_redacted_however_the_answer_is_cut() {
 #[test]
 fn what_is_taken_of_an_archive_stays_in_its_folder_and_comes_back() {
     check(properties::archives);
+}
+
+#[test]
+fn dockerfiles_give_a_plan_or_an_error_at_a_place_that_they_have() {
+    check(properties::dockerfiles);
 }

@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_help_reads_well() {
-        let all: [&[&str]; 21] = [
+        let all: [&[&str]; 28] = [
             &[],
             &["run"],
             &["serve"],
@@ -170,6 +170,13 @@ mod tests {
             &["secret", "set"],
             &["tunnel"],
             &["connector"],
+            &["template"],
+            &["template", "build"],
+            &["template", "ls"],
+            &["template", "inspect"],
+            &["template", "tag"],
+            &["template", "rm"],
+            &["template", "logs"],
         ];
         for path in all {
             insta::assert_snapshot!(format!("help_{}", path.join("_")), help(path));
@@ -178,7 +185,7 @@ mod tests {
 
     #[test]
     fn mistakes_on_the_command_line_are_told_with_the_way_out() {
-        let lines: [&[&str]; 17] = [
+        let lines: [&[&str]; 21] = [
             &["courier", "run"],
             &["courier", "run", "--lang", "cobol", "x"],
             &["courier", "run", "--timeout", "soon", "x.py"],
@@ -196,6 +203,10 @@ mod tests {
             &["courier", "serve", "--tunnel", "db=db.test"],
             &["courier", "connector", "db", "--to", "unix:a.sock"],
             &["courier", "connector", "d.b", "--to", "127.0.0.1:5432"],
+            &["courier", "template", "build", "-f", "Dockerfile"],
+            &["courier", "template", "build", ".", "--name", "a", "--force"],
+            &["courier", "template", "build", ".", "--name", "a", "--registry-user", "u"],
+            &["courier", "template", "tag", "a"],
         ];
         let told: Vec<String> = lines
             .into_iter()

@@ -9,6 +9,8 @@ mod context;
 mod details;
 mod docker;
 mod dockerfile;
+#[cfg(test)]
+mod dockerfile_tests;
 mod error;
 mod follow;
 mod lock;

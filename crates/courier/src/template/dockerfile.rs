@@ -21,6 +21,3 @@ pub(crate) use source::{DockerfileError, Fault, MAX_BYTES, Source};
 pub(crate) fn parse(source: &Source, given: &[(String, String)]) -> Result<Plan, DockerfileError> {
     convert::convert(source, given).map_err(|fault| source.error(&fault))
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,8 @@
+//! Whole Dockerfiles, as plans and as errors.
+
 use proptest::strategy::Strategy as _;
 
-use super::*;
+use super::dockerfile::*;
 
 fn plan_with(text: &str, given: &[(&str, &str)]) -> Result<Plan, DockerfileError> {
     let source = Source::new("Dockerfile", text.as_bytes())?;
