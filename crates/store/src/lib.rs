@@ -44,5 +44,5 @@ pub use sealed::Sealed;
 pub use secrets::{SecretKey, SecretRow, SecretUpdate};
 pub use template_tags::TagRow;
 pub use templates::{DEFAULT_TAG, NewTemplate, TemplateRow};
-pub use uploads::UploadRow;
+pub use uploads::{UploadBounds, UploadRow};
 pub use volumes::{SandboxVolume, VolumeRow, VolumeState};

@@ -22,13 +22,26 @@ pub struct UploadRow {
     pub used_at: Timestamp,
 }
 
+/// How much of it a project may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadBounds {
+    /// Bytes of all archives.
+    pub bytes: u64,
+    /// Archives.
+    pub count: u64,
+}
+
 impl Store {
     /// Writes an archive down; one of the same hash is replaced. What was not used for longest goes
-    /// while the project has more than `max_bytes` of them.
+    /// while the project has more than its bounds.
     ///
     /// # Errors
     /// The database refused.
-    pub async fn put_upload(&self, new: &UploadRow, max_bytes: u64) -> Result<(), StoreError> {
+    pub async fn put_upload(
+        &self,
+        new: &UploadRow,
+        bounds: UploadBounds,
+    ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         sqlx::query(
             "INSERT INTO uploads (project_id, hash, digest, size_bytes, used_at) \
@@ -42,7 +55,7 @@ impl Store {
         .bind(new.used_at.as_micros())
         .execute(&mut *transaction)
         .await?;
-        make_room(&mut transaction, new.project_id.as_str(), max_bytes).await?;
+        make_room(&mut transaction, new.project_id.as_str(), bounds).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -101,16 +114,18 @@ impl Store {
 async fn make_room(
     transaction: &mut Transaction<'static, Sqlite>,
     project: &str,
-    max_bytes: u64,
+    bounds: UploadBounds,
 ) -> Result<(), StoreError> {
-    // The newest is never beyond the bound: one archive alone is smaller.
+    // The newest is never beyond the bounds: one archive alone is smaller.
     sqlx::query(
         "DELETE FROM uploads WHERE project_id = $1 AND hash IN (SELECT hash FROM (SELECT hash, \
-         SUM(size_bytes) OVER (ORDER BY used_at DESC, hash) AS total FROM uploads \
-         WHERE project_id = $1) sums WHERE total > $2)",
+         SUM(size_bytes) OVER (ORDER BY used_at DESC, hash) AS total, \
+         ROW_NUMBER() OVER (ORDER BY used_at DESC, hash) AS place FROM uploads \
+         WHERE project_id = $1) sums WHERE total > $2 OR place > $3)",
     )
     .bind(project)
-    .bind(to_bigint(max_bytes))
+    .bind(to_bigint(bounds.bytes))
+    .bind(to_bigint(bounds.count))
     .execute(&mut **transaction)
     .await?;
     Ok(())

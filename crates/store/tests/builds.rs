@@ -5,7 +5,8 @@
 
 use courier_store::{
     BuildBounds, BuildKey, BuildLogRow, BuildReason, BuildState, DEFAULT_TAG, FinishedBuild,
-    LogDirection, LogLevelRow, NewBuild, ProjectRow, StartedBuild, Store, StoreError, UploadRow,
+    LogDirection, LogLevelRow, NewBuild, ProjectRow, StartedBuild, Store, StoreError, UploadBounds,
+    UploadRow,
 };
 use courier_types::{BuildConfig, BuildId, Limits, ProjectId, SandboxId, TemplateId, Timestamp};
 use tempfile::TempDir;
@@ -229,16 +230,20 @@ async fn archives_that_were_not_used_for_longest_make_room() {
         size_bytes: 40,
         used_at: at(used),
     };
-    world.store.put_upload(&upload("a", 1), 100).await.unwrap();
-    world.store.put_upload(&upload("b", 2), 100).await.unwrap();
+    let bounds = UploadBounds { bytes: 100, count: 2 };
+    world.store.put_upload(&upload("a", 1), bounds).await.unwrap();
+    world.store.put_upload(&upload("b", 2), bounds).await.unwrap();
     let used = async |hash: &str, now| {
         world.store.use_upload(&world.project.id, hash, at(now)).await.unwrap()
     };
     assert_eq!(used("a", 3).await, Some(upload("a", 3)));
-    world.store.put_upload(&upload("c", 4), 100).await.unwrap();
+    world.store.put_upload(&upload("c", 4), bounds).await.unwrap();
     assert_eq!(used("b", 5).await, None);
     assert!(world.store.has_upload(world.project.id.as_str(), "digest of a").await.unwrap());
     assert_eq!(world.store.expire_uploads(at(4)).await.unwrap(), 1);
     assert_eq!(used("a", 6).await, None);
     assert!(used("c", 6).await.is_some());
+    let one = UploadBounds { bytes: 100, count: 1 };
+    world.store.put_upload(&upload("d", 7), one).await.unwrap();
+    assert_eq!(used("c", 8).await, None);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use courier_protocol::e2b::StartTemplateBuild;
 use courier_protocol::node::BuildOrder;
 use courier_store::{BuildRow, ProjectRow, StartedBuild, StoreError};
-use courier_types::{BuildConfig, Limits, LimitsRequest, SandboxSpec};
+use courier_types::{BuildConfig, BuildId, Limits, LimitsRequest, SandboxSpec};
 
 use super::egress::{self, BuildNetwork};
 use super::make::{self, Job};
@@ -50,29 +50,37 @@ pub(crate) async fn start(
         secret_names: secret_names(&sandbox.network),
         egress: plan.source.egress.clone(),
     };
-    let max = app.config.builds_max;
-    match app.store.start_build(&build.id, &started, max, clock::now()).await {
-        Ok(true) => {}
-        Ok(false) => return Err(not_waiting(app, build).await?),
-        Err(error @ StoreError::TooManyBuilds { .. }) => {
-            return Err(ApiError::too_many(error.to_string(), BUSY_RETRY_SECS));
-        }
-        Err(error) => return Err(error.into()),
-    }
     let job = job(project, build, plan, sandbox);
-    app.work.spawn(make::run(Arc::clone(app), job));
-    Ok(())
+    let own = Arc::clone(app);
+    let work = app.work.spawn(async move { begin(&own, job, &started).await });
+    work.await.map_err(|join| ApiError::internal(&join))?
+}
+
+/// Writes down that a build is being made, and has it made: both, whether or not its client waits.
+async fn begin(app: &Arc<App>, job: Job, started: &StartedBuild) -> Result<(), ApiError> {
+    let max = app.config.builds_max;
+    match app.store.start_build(&job.id, started, max, clock::now()).await {
+        Ok(true) => {
+            app.work.spawn(make::run(Arc::clone(app), job));
+            Ok(())
+        }
+        Ok(false) => Err(not_waiting(app, &job.id).await?),
+        Err(error @ StoreError::TooManyBuilds { .. }) => {
+            Err(ApiError::too_many(error.to_string(), BUSY_RETRY_SECS))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What is said of a build that does not wait.
-async fn not_waiting(app: &App, build: &BuildRow) -> Result<ApiError, StoreError> {
-    Ok(match app.store.find_build(&build.id).await? {
+async fn not_waiting(app: &App, id: &BuildId) -> Result<ApiError, StoreError> {
+    Ok(match app.store.find_build(id).await? {
         Some(row) => ApiError::bad_request(format!(
             "build '{}' is {}: only one that waits can be started",
             row.id,
             row.state.as_str()
         )),
-        None => ApiError::not_found(format!("build '{}' not found", build.id)),
+        None => ApiError::not_found(format!("build '{id}' not found")),
     })
 }
 

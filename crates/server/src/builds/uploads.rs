@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
-use courier_store::{StoreError, UploadRow};
+use courier_store::{StoreError, UploadBounds, UploadRow};
 use courier_types::ProjectId;
 use http_body_util::BodyExt as _;
 use sha2::{Digest as _, Sha256};
@@ -39,6 +39,12 @@ const BUSY_RETRY_SECS: u16 = 5;
 /// How long an archive that nobody uses is kept: as long as people come back to a project.
 const KEPT_FOR: Duration = Duration::from_hours(24 * 7);
 
+/// Archives that one project may have: each is a row and a file.
+const COUNT_MAX: u64 = 10_000;
+
+/// Seconds after which files without a row may have gone.
+const REPLACED_RETRY_SECS: u16 = 600;
+
 /// How long a file without a row is kept: builds that are under way may still read it.
 const FILE_GRACE: Duration = Duration::from_hours(2);
 
@@ -56,6 +62,8 @@ pub(crate) enum UploadError {
     TooLarge { size: u64, max: u64 },
     #[error("too many uploads at once")]
     Busy,
+    #[error("the project has replaced so many archives that the old ones must go first")]
+    Replaced,
     #[error("{got} bytes came of the {announced} that Content-Length announced")]
     CutOff { got: u64, announced: u64 },
     #[error("nothing came for {} seconds", SILENCE_MAX.as_secs())]
@@ -73,6 +81,7 @@ impl From<UploadError> for ApiError {
         match error {
             UploadError::TooLarge { .. } => Self::too_large(error.to_string()),
             UploadError::Busy => Self::unavailable(error.to_string(), BUSY_RETRY_SECS),
+            UploadError::Replaced => Self::too_many(error.to_string(), REPLACED_RETRY_SECS),
             UploadError::CutOff { .. } | UploadError::Shape(_) => {
                 Self::bad_request(error.to_string())
             }
@@ -130,6 +139,8 @@ pub(crate) async fn receive(app: &App, upload: Upload, body: Body) -> Result<(),
     let _permit = app.uploads.permits.try_acquire().map_err(|_none_left| UploadError::Busy)?;
     let folder = app.uploads.of(&upload.project);
     tokio::fs::create_dir_all(&folder).await.map_err(UploadError::Disk)?;
+    let bounds = UploadBounds { bytes: app.config.uploads_max_bytes, count: COUNT_MAX };
+    check_room(&folder, bounds, upload.size).await?;
     let temporary = tempfile_in(&folder).await.map_err(UploadError::Disk)?;
     let digest = write(&temporary, upload.size, body).await?;
     let at = folder.join(&digest);
@@ -142,7 +153,34 @@ pub(crate) async fn receive(app: &App, upload: Upload, body: Body) -> Result<(),
         size_bytes: upload.size,
         used_at: clock::now(),
     };
-    Ok(app.store.put_upload(&row, app.config.uploads_max_bytes).await?)
+    Ok(app.store.put_upload(&row, bounds).await?)
+}
+
+/// Refuses an archive where the project's files take twice what its archives may: what was replaced
+/// is there until no build can want it any more.
+async fn check_room(folder: &Path, bounds: UploadBounds, size: u64) -> Result<(), UploadError> {
+    let folder = folder.to_owned();
+    let (count, bytes) = tokio::task::spawn_blocking(move || used(&folder))
+        .await
+        .map_err(|join| UploadError::Disk(io::Error::other(join)))?
+        .map_err(UploadError::Disk)?;
+    let full = bytes.saturating_add(size) > bounds.bytes.saturating_mul(2)
+        || count >= bounds.count.saturating_mul(2);
+    if full { Err(UploadError::Replaced) } else { Ok(()) }
+}
+
+/// Number and bytes of the files of a folder.
+fn used(folder: &Path) -> io::Result<(u64, u64)> {
+    let mut used = (0_u64, 0_u64);
+    for file in std::fs::read_dir(folder)? {
+        match file?.metadata() {
+            Ok(file) => used = (used.0 + 1, used.1.saturating_add(file.len())),
+            // The sweep was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(used)
 }
 
 async fn tempfile_in(folder: &Path) -> io::Result<NamedTempFile> {

@@ -11,7 +11,7 @@ use courier_protocol::e2b::{
 };
 use courier_store::{BuildLogRow, BuildRow, BuildState, LogDirection, LogLevelRow, ProjectRow};
 use courier_types::{BuildId, Timestamp};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 use serde::Deserialize;
 
 use super::answers::build_status;
@@ -109,6 +109,7 @@ pub(crate) async fn files(
     State(app): State<Arc<App>>,
     Caller(project): Caller,
     PathPair(template, hash): PathPair,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<TemplateFiles>), ApiError> {
     templates::owned(&app, &project, &template).await?;
@@ -116,7 +117,7 @@ pub(crate) async fn files(
         return Err(ApiError::bad_request("the hash must be 64 digits of 0-9 and a-f"));
     }
     let present = builds::find_upload(&app, &project.id, &hash).await?.is_some();
-    let base = base_url(&headers, app.config.domain.as_deref())?;
+    let base = base_url(&uri, &headers, app.config.domain.as_deref())?;
     let ticket = builds::ticket(&app, &project.id, &hash);
     let url = format!("{base}/v1/uploads/{}/{hash}?ticket={ticket}", project.id);
     Ok((StatusCode::CREATED, Json(TemplateFiles { present, url: Some(url) })))

@@ -1,7 +1,7 @@
 //! Where clients reach this server, for answers that carry a URL of it: where this request came in.
 
 use http::uri::Authority;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Uri, header};
 
 use crate::http::ApiError;
 
@@ -11,12 +11,20 @@ const FORWARDED_PROTO: &str = "x-forwarded-proto";
 /// `http://HOST` or `https://HOST`, as the client has reached us: HTTPS in domain mode below the
 /// domain, and where a proxy in front of us says so. What a client makes up here comes back to
 /// itself only.
-pub(crate) fn base_url(headers: &HeaderMap, domain: Option<&str>) -> Result<String, ApiError> {
+pub(crate) fn base_url(
+    uri: &Uri,
+    headers: &HeaderMap,
+    domain: Option<&str>,
+) -> Result<String, ApiError> {
+    // HTTP/2 has the host in the target, HTTP/1.1 in a header.
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let authority: Option<Authority> = host.and_then(|host| host.parse().ok());
+    let authority: Option<Authority> = match (uri.authority(), host) {
+        (Some(authority), _) => Some(authority.clone()),
+        (None, host) => host.and_then(|host| host.parse().ok()),
+    };
     let authority = authority
         .filter(|authority| !authority.as_str().contains('@'))
-        .ok_or_else(|| ApiError::bad_request("the request has no usable Host header"))?;
+        .ok_or_else(|| ApiError::bad_request("the request does not say which host it is for"))?;
     let below = |domain: &str| {
         let name = domain.rsplit_once(':').map_or(domain, |(name, _port)| name);
         authority
@@ -38,7 +46,14 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        base_url(&map, domain).ok()
+        base_url(&Uri::from_static("/a"), &map, domain).ok()
+    }
+
+    #[test]
+    fn http_2_has_the_host_in_its_target() {
+        let uri = Uri::from_static("https://api.e2b.test:8443/a");
+        let url = base_url(&uri, &HeaderMap::new(), Some("e2b.test:8443"));
+        assert_eq!(url.ok().as_deref(), Some("https://api.e2b.test:8443"));
     }
 
     #[test]

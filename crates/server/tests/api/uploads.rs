@@ -167,4 +167,9 @@ async fn a_project_has_so_many_bytes_of_archives_and_the_oldest_go() {
     let way = answer["url"].as_str().unwrap().strip_prefix("http://h").unwrap().to_owned();
     put(&world, &way, &archive, Some(archive.len())).await.ok(204);
     assert!(!link(&world, "mine").await.0, "the older one made room");
+    // What was replaced takes room until no build can want it, so one cannot replace for ever.
+    let third = tar("a.txt", &[3; 1_500]);
+    put(&world, &way, &third, Some(third.len())).await.ok(204);
+    let fourth = tar("a.txt", &[4; 1_500]);
+    put(&world, &way, &fourth, Some(fourth.len())).await.error(429, "must go first");
 }
