@@ -20,8 +20,8 @@ use courier_protocol::node::{
     Builder as _, Built, Node as _, Secrets, SecretsError, SharedNode, Step, StepKind,
 };
 use courier_tests::environment::Environment;
-use courier_tests::program;
 use courier_tests::server::{FIRST_START, courier};
+use courier_tests::{host, program, wait};
 use courier_types::egress::{NetworkSpec, SecretName, SecretValue};
 use courier_types::{BuildConfig, Limits, SandboxId, SandboxSpec};
 use tokio::runtime::Runtime;
@@ -36,7 +36,21 @@ pub(crate) struct World {
     pub(crate) builder: Arc<LocalBuilder>,
     pub(crate) store: Store,
     driver: Arc<dyn Driver>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for World {
+    /// The launcher is this process's child: nobody else can wait for its end.
+    fn drop(&mut self) {
+        host::end_launchers_below(self.folder.path());
+        wait::until("the launcher has ended", Duration::from_secs(20), || {
+            match rustix::process::waitpid(None, rustix::process::WaitOptions::NOHANG) {
+                Ok(None) => Err("it runs".to_owned()),
+                // Ended now, or waited for already.
+                Ok(Some(_)) | Err(_) => Ok(()),
+            }
+        });
+    }
 }
 
 /// The reference of template `base`.
@@ -83,7 +97,7 @@ impl World {
             BuilderConfig { start_deadline: Duration::from_secs(60), ..Default::default() };
         let images = Arc::new(BuildsAsImages);
         let builder = LocalBuilder::new(Arc::clone(&node), store.clone(), images, config);
-        Self { runtime, node, builder: Arc::new(builder), store, driver, _folder: folder }
+        Self { runtime, node, builder: Arc::new(builder), store, driver, folder }
     }
 
     /// Makes a build.
