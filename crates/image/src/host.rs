@@ -70,6 +70,34 @@ impl HostError {
     }
 }
 
+/// Written bytes after which free space is looked at again.
+const LOOK_BYTES: u64 = 64 << 20;
+
+/// The room that is left to what is written bit by bit.
+#[derive(Debug)]
+pub(crate) struct Space {
+    folder: PathBuf,
+    reserve: u64,
+    unlooked: u64,
+}
+
+impl Space {
+    /// In the file system of a folder, of which so many bytes stay free.
+    pub(crate) fn new(folder: &Path, reserve: u64) -> Self {
+        Self { folder: folder.to_owned(), reserve, unlooked: LOOK_BYTES }
+    }
+
+    /// To be asked before that many bytes are written.
+    pub(crate) fn take(&mut self, bytes: u64) -> Result<(), HostError> {
+        self.unlooked = self.unlooked.saturating_add(bytes);
+        if self.unlooked < LOOK_BYTES {
+            return Ok(());
+        }
+        self.unlooked = 0;
+        check_space(&self.folder, bytes, self.reserve)
+    }
+}
+
 /// Checks that `bytes` can be written below `folder` and `reserve` stay free.
 pub(crate) fn check_space(folder: &Path, bytes: u64, reserve: u64) -> Result<(), HostError> {
     let space = rustix::fs::statvfs(folder).map_err(HostError::of("look at", folder))?;

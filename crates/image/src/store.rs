@@ -24,6 +24,7 @@ use courier_archive::{Bounds, Reader, decompress};
 use rustix::fs::FlockOperation;
 
 use crate::guest::{Daemon, GuestFiles};
+use crate::host::Space;
 use crate::layer::{Draft, Layer, LayerError};
 use crate::{Digest, HostError, host};
 
@@ -48,9 +49,6 @@ const FOLDERS: [&str; 7] =
 
 /// Mode of folders that the store makes: what layers have in them is for its owner alone.
 const FOLDER_MODE: u32 = 0o700;
-
-/// Written bytes after which free space is looked at again.
-const LOOK_BYTES: u64 = 64 << 20;
 
 /// How much a store takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,16 +184,11 @@ impl Store {
     /// [`LayerError`]; nothing of it is left then.
     pub fn add_layer(&self, tar: impl std::io::Read) -> Result<Layer, LayerError> {
         let temporary = self.folder("temporary");
-        let mut draft = Draft::new(&temporary)?;
+        let space = Space::new(&temporary, self.0.bounds.reserve_bytes);
+        let mut draft = Draft::new(&temporary, space)?;
         let mut reader = Reader::new(decompress(tar)?, self.0.bounds.layer);
-        let mut unlooked = LOOK_BYTES;
         while let Some(mut entry) = reader.next_entry()? {
             let header = entry.header.clone();
-            unlooked = unlooked.saturating_add(header.size());
-            if unlooked >= LOOK_BYTES {
-                host::check_space(&temporary, header.size(), self.0.bounds.reserve_bytes)?;
-                unlooked = 0;
-            }
             draft.add(header, &mut entry)?;
         }
         let (layer, file) = draft.finish()?;

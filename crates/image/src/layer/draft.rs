@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 
 use super::spool::Spool;
 use super::{Layer, LayerError, Packed, open};
+use crate::host::Space;
 use crate::{HostError, host};
 
 /// The bounds of the tar that we write ourselves: it was bounded when it was read.
@@ -21,11 +22,12 @@ const WRITTEN: Bounds =
 
 /// Most bytes of targets of links and of extended attributes: all headers of a layer may have to be in
 /// memory. A layer of 1,000,000 links as they are usual has some 40 MB.
-const HEADER_BYTES_MAX: u64 = 128 << 20;
+pub(super) const HEADER_BYTES_MAX: u64 = 128 << 20;
 
 /// A layer being made.
 pub(crate) struct Draft {
     temporary: PathBuf,
+    space: Space,
     entries: u64,
     /// See [`HEADER_BYTES_MAX`].
     header_bytes: u64,
@@ -52,15 +54,22 @@ struct Sorted {
 }
 
 impl Draft {
-    /// An empty layer, to be written in `temporary`.
-    pub(crate) fn new(temporary: &Path) -> Result<Self, HostError> {
+    /// An empty layer, to be written in `temporary`, which has that much space.
+    pub(crate) fn new(temporary: &Path, space: Space) -> Result<Self, HostError> {
         let form = Form::Sorted(Sorted::new(temporary)?);
-        Ok(Self { temporary: temporary.to_owned(), entries: 0, header_bytes: 0, form })
+        Ok(Self { temporary: temporary.to_owned(), space, entries: 0, header_bytes: 0, form })
     }
 
     /// Takes the next entry of the tar.
-    pub(crate) fn add(&mut self, header: Header, content: impl Read) -> Result<(), LayerError> {
+    pub(crate) fn add(&mut self, mut header: Header, content: impl Read) -> Result<(), LayerError> {
         self.entries = self.entries.saturating_add(1);
+        self.space.take(header.size())?;
+        if let Kind::Hardlink { target } = &mut header.kind
+            && let Some(first) = self.form.led_to(target)
+        {
+            // A short name may lead to a long one, which counts.
+            *target = first.clone();
+        }
         self.header_bytes = self.header_bytes.saturating_add(kept_bytes(&header));
         if self.header_bytes > HEADER_BYTES_MAX {
             return Err(LayerError::Headers { most: HEADER_BYTES_MAX });
@@ -71,7 +80,7 @@ impl Draft {
                 self.form = Form::Sorted(sorted);
                 return Ok(());
             }
-            Form::Sorted(sorted) => sorted.into_spool(&self.temporary)?,
+            Form::Sorted(sorted) => sorted.into_spool(&self.temporary, &mut self.space)?,
             Form::Spooled(spool) => spool,
             Form::Broken => return Err(broken(&self.temporary)),
         };
@@ -81,12 +90,12 @@ impl Draft {
     }
 
     /// The layer, and its file, which is synced and not yet published.
-    pub(crate) fn finish(self) -> Result<(Layer, NamedTempFile), LayerError> {
+    pub(crate) fn finish(mut self) -> Result<(Layer, NamedTempFile), LayerError> {
         let sorted = match self.form {
             Form::Sorted(sorted) => sorted,
             Form::Spooled(spool) => {
                 let mut sorted = Sorted::new(&self.temporary)?;
-                spool.write(&mut sorted.tar, &sorted.path)?;
+                spool.write((&mut sorted.tar, &sorted.path), &mut self.space)?;
                 sorted
             }
             Form::Broken => return Err(broken(&self.temporary)),
@@ -94,6 +103,17 @@ impl Draft {
         let (file, digest, size_bytes) = sorted.finish()?;
         host::sync(&file)?;
         Ok((Layer { digest, size_bytes, entries: self.entries }, file))
+    }
+}
+
+impl Form {
+    /// What an earlier entry leads to in the end, where it is a link.
+    fn led_to(&self, path: &EntryPath) -> Option<&EntryPath> {
+        match self {
+            Self::Sorted(sorted) => sorted.links.get(path),
+            Self::Spooled(spool) => spool.led_to(path),
+            Self::Broken => None,
+        }
     }
 }
 
@@ -105,11 +125,8 @@ impl Sorted {
     }
 
     /// Targets of links come before them, so of all names of a file the first one has its content.
-    fn add(&mut self, mut header: Header, content: impl Read) -> Result<(), LayerError> {
-        if let Kind::Hardlink { target } = &mut header.kind {
-            if let Some(first) = self.links.get(target) {
-                *target = first.clone();
-            }
+    fn add(&mut self, header: Header, content: impl Read) -> Result<(), LayerError> {
+        if let Kind::Hardlink { target } = &header.kind {
             self.links.insert(header.path.clone(), target.clone());
         }
         self.tar.append(&header, content).map_err(|error| write_error(error, &self.path))?;
@@ -124,13 +141,15 @@ impl Sorted {
     }
 
     /// Takes out again what was written.
-    fn into_spool(self, temporary: &Path) -> Result<Spool, LayerError> {
+    fn into_spool(self, temporary: &Path, space: &mut Space) -> Result<Spool, LayerError> {
         let (file, _digest, _bytes) = self.finish()?;
         let tar = open(file.path()).map_err(HostError::of("read", file.path()))?;
         let mut spool = Spool::new(temporary)?;
         let mut reader = Reader::new(tar, WRITTEN);
         while let Some(mut entry) = reader.next_entry()? {
             let header = entry.header.clone();
+            // What took little room as a compressed tar takes all of it here.
+            space.take(header.size())?;
             spool.add(&header, &mut entry)?;
         }
         Ok(spool)

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use courier_archive::{EntryPath, Header, Kind, Writer};
 
-use super::draft::write_error;
+use super::draft::{HEADER_BYTES_MAX, write_error};
 use super::{LayerError, Packed};
 use crate::HostError;
+use crate::host::Space;
 
 /// How much content is written to the file at once.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -36,6 +37,11 @@ impl Spool {
         })
     }
 
+    /// What an entry leads to, where it is a link.
+    pub(super) fn led_to(&self, path: &EntryPath) -> Option<&EntryPath> {
+        self.entries.get(path).and_then(|(header, _)| target_of(header))
+    }
+
     /// Takes an entry. The reader of the tar sees to it that no path comes twice.
     pub(super) fn add(&mut self, header: &Header, content: impl Read) -> Result<(), LayerError> {
         let place = self.written;
@@ -46,12 +52,17 @@ impl Spool {
     }
 
     /// Writes all entries in order.
-    pub(super) fn write(self, tar: &mut Writer<Packed>, path: &Path) -> Result<(), LayerError> {
+    pub(super) fn write(
+        self,
+        (tar, path): (&mut Writer<Packed>, &Path),
+        space: &mut Space,
+    ) -> Result<(), LayerError> {
         let Self { content, temporary, mut entries, .. } = self;
         let refused = |error: io::Error| HostError::of("read a file in", &temporary)(error);
         let mut content = content.into_inner().map_err(|error| refused(error.into_error()))?;
-        lead_links(&mut entries);
+        lead_links(&mut entries)?;
         for (header, place) in entries.values() {
+            space.take(header.size())?;
             if header.size() > 0 {
                 content.seek(SeekFrom::Start(*place)).map_err(refused)?;
             }
@@ -81,37 +92,38 @@ fn copy(
 }
 
 /// Of all names of one file the first in order has its content, and the others are links to it.
-fn lead_links(entries: &mut BTreeMap<EntryPath, (Header, u64)>) {
-    let mut first: HashMap<EntryPath, EntryPath> = HashMap::new();
-    for (path, (header, _)) in entries.iter() {
-        if let Kind::Hardlink { .. } = header.kind {
-            // In order, so the first that is found is the first of all links.
-            let root = root_of(entries, path);
-            first.entry(root).or_insert_with(|| path.clone());
-        }
-    }
+fn lead_links(entries: &mut BTreeMap<EntryPath, (Header, u64)>) -> Result<(), LayerError> {
     let links: Vec<(EntryPath, EntryPath)> = entries
         .iter()
-        .filter(|(_, (header, _))| matches!(header.kind, Kind::Hardlink { .. }))
-        .map(|(path, _)| (path.clone(), root_of(entries, path)))
+        .filter_map(|(path, (header, _))| Some((path.clone(), target_of(header)?.clone())))
         .collect();
-    for (link, root) in links {
-        let leader = first.get(&root).filter(|first| **first < root).unwrap_or(&root);
-        if *leader == link {
-            swap(entries, &link, &root);
+    let mut first: HashMap<&EntryPath, &EntryPath> = HashMap::new();
+    for (link, root) in &links {
+        // In order, so the first that is found is the first of all links.
+        first.entry(root).or_insert(link);
+    }
+    let leader = |root| first.get(root).copied().filter(|first| *first < root).unwrap_or(root);
+    let lengths = links.iter().map(|(_, root)| leader(root).as_bytes().len() as u64);
+    if lengths.sum::<u64>() > HEADER_BYTES_MAX {
+        return Err(LayerError::Headers { most: HEADER_BYTES_MAX });
+    }
+    for (link, root) in &links {
+        let leader = leader(root);
+        if leader == link {
+            swap(entries, link, root);
         } else {
-            point(entries, &link, leader);
+            point(entries, link, leader);
         }
     }
+    Ok(())
 }
 
-/// What a link leads to in the end.
-fn root_of(entries: &BTreeMap<EntryPath, (Header, u64)>, path: &EntryPath) -> EntryPath {
-    let mut path = path;
-    while let Some((Header { kind: Kind::Hardlink { target }, .. }, _)) = entries.get(path) {
-        path = target;
+/// What an entry is a link to, which is no link itself.
+const fn target_of(header: &Header) -> Option<&EntryPath> {
+    match &header.kind {
+        Kind::Hardlink { target } => Some(target),
+        Kind::File { .. } | Kind::Directory | Kind::Symlink { .. } | Kind::Fifo => None,
     }
-    path.clone()
 }
 
 /// Makes the link the file, and the file a link to it.

@@ -8,6 +8,7 @@
 )]
 
 mod garbage;
+mod hostile;
 mod kernel;
 mod layers;
 mod merge;
