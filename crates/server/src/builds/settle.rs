@@ -89,11 +89,10 @@ async fn forget_unknown(app: &App) -> Result<(), StoreError> {
 }
 
 fn report(removed: Result<Vec<String>, NodeError>) {
-    match removed {
-        Ok(removed) if removed.is_empty() => {}
-        Ok(removed) => tracing::warn!(?removed, "removed builds that nobody knew"),
-        Err(error) => {
-            tracing::error!(error = chain(&error), "could not remove builds that nobody knows");
-        }
-    }
+    let (removed, error) = match removed {
+        Ok(removed) if removed.is_empty() => return,
+        Ok(removed) => (removed, None),
+        Err(error) => (Vec::new(), Some(chain(&error))),
+    };
+    tracing::warn!(?removed, error, "removed builds that nobody knows");
 }

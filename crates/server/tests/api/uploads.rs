@@ -27,7 +27,7 @@ fn tar(name: &str, content: &[u8]) -> Vec<u8> {
     field(136, "00000000000\0");
     field(148, "        ");
     field(156, "0");
-    field(257, "ustar\000");
+    field(257, "ustar\x0000");
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     let mut bytes = block.to_vec();
@@ -71,7 +71,7 @@ async fn an_archive_is_uploaded_once_and_comes_back_as_it_was() {
     assert!(link(&world, &asked.template).await.0);
     asked.start(&world, start()).await;
     asked.wait(&world, "ready").await;
-    assert_eq!(world.builder.archives(), [archive.clone()]);
+    assert_eq!(world.builder.archives(), std::slice::from_ref(&archive));
     // What the node knows an archive by is what is in it, not what its client calls it.
     let StepKind::Copy { files, source, .. } = world.builder.last_order().steps[0].kind.clone()
     else {
