@@ -16,6 +16,7 @@ pub mod baseline;
 pub mod connect;
 pub mod dns;
 pub mod environment;
+pub mod git_server;
 pub mod host;
 pub mod http;
 pub mod internet;
