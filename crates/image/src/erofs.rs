@@ -19,4 +19,5 @@ mod format;
 mod plan;
 mod write;
 
+pub(crate) use format::BLOCK_BYTES;
 pub(crate) use plan::{Extent, Plan, TooLarge};

@@ -57,6 +57,8 @@ pub struct StoreBounds {
     pub layer: Bounds,
     /// Most layers of an image.
     pub layers: usize,
+    /// Most bytes of all layers of an image, where each entry counts as a block besides its content.
+    pub image_bytes: u64,
     /// Most bytes of compressed layers that only cached steps need.
     pub step_cache_bytes: u64,
     /// Most cached steps.
@@ -71,6 +73,8 @@ impl Default for StoreBounds {
             layer: Bounds::LAYER,
             // Registries' images have at most 127; each step of a build makes one.
             layers: 512,
+            // Twice what a pull takes. All of it is read for each image that is made.
+            image_bytes: 64 << 30,
             // A dozen or two of large templates' steps.
             step_cache_bytes: 20 << 30,
             // A file of some 500 bytes each.

@@ -18,6 +18,10 @@ pub(crate) const NODES_MAX: usize = 2_000_000;
 /// have some 50 MB.
 const TEXT_BYTES_MAX: usize = 256 << 20;
 
+/// Most names that are walked over to put all entries in their places, symbolic links on the way
+/// included. The largest public images have some 10,000,000; this many take seconds.
+const WALK_MAX: u64 = 100_000_000;
+
 /// Mode of folders that no layer describes.
 const FOLDER_MODE: u32 = 0o755;
 
@@ -142,6 +146,17 @@ pub enum Conflict {
          {TEXT_BYTES_MAX} bytes together"
     )]
     TooLong,
+    /// All layers together have too long ways to their entries.
+    #[error(
+        "the paths in the layers have more than {WALK_MAX} names together, with those of links"
+    )]
+    TooFar,
+    /// All layers together hold too much.
+    #[error("the layers hold more than {most} bytes together")]
+    TooLarge {
+        /// Most, where each entry counts as a block besides its content.
+        most: u64,
+    },
 }
 
 /// A file tree.
@@ -150,6 +165,8 @@ pub(crate) struct Tree {
     nodes: Vec<Node>,
     /// Bytes of names and of targets, with those that are gone.
     text_bytes: usize,
+    /// Names that may still be walked over.
+    walk_left: u64,
 }
 
 impl Tree {
@@ -157,7 +174,7 @@ impl Tree {
     pub(crate) fn new() -> Self {
         let attributes = Attributes::of_root(FOLDER_MODE, (0, 0));
         let root = Node { attributes, content: Content::Directory(BTreeMap::new()) };
-        Self { nodes: vec![root], text_bytes: 0 }
+        Self { nodes: vec![root], text_bytes: 0, walk_left: WALK_MAX }
     }
 
     /// A node.
@@ -178,7 +195,7 @@ impl Tree {
     pub(crate) fn apply(&mut self, layer: u32, headers: &[Header]) -> Result<(), Conflict> {
         // What a layer says is gone is gone from the layers below, wherever in the layer it says so.
         for whiteout in headers.iter().filter_map(Header::whiteout) {
-            self.hide(&whiteout);
+            self.hide(&whiteout)?;
         }
         for (entry, header) in (0_u64..).zip(headers) {
             if header.whiteout().is_none() {
@@ -239,22 +256,29 @@ impl Tree {
     }
 
     /// Hides what a whiteout names. Where there is nothing to hide, it hides nothing.
-    fn hide(&mut self, whiteout: &Whiteout) {
+    fn hide(&mut self, whiteout: &Whiteout) -> Result<(), Conflict> {
+        let path = match whiteout {
+            Whiteout::Opaque(None) => {
+                self.clear(NodeId::ROOT);
+                return Ok(());
+            }
+            Whiteout::Opaque(Some(path)) | Whiteout::Of(path) => path,
+        };
+        let folder = match self.find_folders(path) {
+            Ok(Some(folder)) => folder,
+            // What was not looked for may be there.
+            Err(Conflict::TooFar) => return Err(Conflict::TooFar),
+            Ok(None) | Err(_) => return Ok(()),
+        };
         match whiteout {
-            Whiteout::Opaque(None) => self.clear(NodeId::ROOT),
-            Whiteout::Opaque(Some(path)) => {
-                if let Ok(Some(folder)) = self.find_folders(path)
-                    && let Some(id) = self.child(folder, path.name())
-                {
+            Whiteout::Of(_) => self.unbind(folder, path.name()),
+            Whiteout::Opaque(_) => {
+                if let Some(id) = self.child(folder, path.name()) {
                     self.clear(id);
                 }
             }
-            Whiteout::Of(path) => {
-                if let Ok(Some(folder)) = self.find_folders(path) {
-                    self.unbind(folder, path.name());
-                }
-            }
         }
+        Ok(())
     }
 
     /// The names in a folder; `None` where it is none.

@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 use sha2::{Digest as _, Sha256};
 
 use super::{Store, lease};
-use crate::erofs::{Extent, Plan, TooLarge};
+use crate::erofs::{BLOCK_BYTES, Extent, Plan, TooLarge};
 use crate::guest::{self, Daemon};
 use crate::layer::{self, Unpacked};
 use crate::tree::{Conflict, Source, Tree};
@@ -143,8 +143,9 @@ impl Store {
         key: &Digest,
     ) -> Result<(), ImageError> {
         let mut tree = Tree::new();
+        let mut left = self.0.bounds.image_bytes;
         for (number, layer) in (0_u32..).zip(layers) {
-            let headers = self.headers(layer)?;
+            let headers = self.headers(layer, &mut left)?;
             let conflict = |source| ImageError::Conflict { layer: *layer, source };
             tree.apply(number, &headers).map_err(conflict)?;
         }
@@ -169,12 +170,18 @@ impl Store {
         Ok(host::publish(image, &self.image_path(key))?)
     }
 
-    /// The headers of a layer.
-    fn headers(&self, layer: &Digest) -> Result<Vec<Header>, ImageError> {
+    /// The headers of a layer that may have as many bytes as are left.
+    fn headers(&self, layer: &Digest, left: &mut u64) -> Result<Vec<Header>, ImageError> {
         let corrupted = |error| ImageError::Corrupted { layer: *layer, source: Some(error) };
         let mut reader = Reader::new(self.open_layer(layer)?, WRITTEN);
         let mut headers = Vec::new();
         while let Some(entry) = reader.next_entry().map_err(corrupted)? {
+            // Before the content is read over: it may come out of next to nothing.
+            let bytes = entry.header.size().saturating_add(BLOCK_BYTES);
+            *left = left.checked_sub(bytes).ok_or_else(|| {
+                let source = Conflict::TooLarge { most: self.0.bounds.image_bytes };
+                ImageError::Conflict { layer: *layer, source }
+            })?;
             // Images have no extended attributes, and they can be long.
             headers.push(Header { xattrs: BTreeMap::new(), ..entry.header });
         }

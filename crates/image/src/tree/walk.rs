@@ -47,6 +47,7 @@ impl Tree {
         let mut behind = vec![NodeId::ROOT];
         let (mut links, mut steps) = (0_usize, ahead.len());
         while let Some(name) = ahead.pop() {
+            self.walk_left = self.walk_left.checked_sub(1).ok_or(Conflict::TooFar)?;
             if &*name == b".." {
                 // The root is its own parent.
                 behind.truncate(behind.len().saturating_sub(1).max(1));
@@ -97,5 +98,33 @@ impl Tree {
         let id = self.add(Node { attributes, content: Content::Directory(BTreeMap::new()) })?;
         self.bind(folder, name, id)?;
         Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use courier_archive::{Header, Kind, Whiteout};
+
+    use super::*;
+
+    fn header(path: &str, kind: Kind) -> Header {
+        Header::new(EntryPath::new(path).unwrap(), kind)
+    }
+
+    #[test]
+    fn long_ways_to_many_entries_come_to_an_end() {
+        let deep = ["d"; 200].join("/");
+        let mut tree = Tree::new();
+        let link = Kind::Symlink { target: deep.clone().into_bytes() };
+        let below = [header(&deep, Kind::Directory), header("s", link)];
+        tree.apply(0, &below).unwrap();
+        tree.walk_left = 1_000;
+        let files: Vec<Header> =
+            (0..100).map(|n| header(&format!("s/{n}"), Kind::File { size: 0 })).collect();
+        assert_eq!(tree.clone().apply(1, &files), Err(Conflict::TooFar));
+        let gone: Vec<Header> = (0..100)
+            .map(|n| Whiteout::Of(EntryPath::new(format!("s/{n}")).unwrap()).header().unwrap())
+            .collect();
+        assert_eq!(tree.apply(1, &gone), Err(Conflict::TooFar));
     }
 }

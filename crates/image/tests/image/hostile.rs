@@ -5,9 +5,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use courier_archive::{Bounds, Header};
-use courier_image::{HostError, Layer, LayerError, Store, StoreBounds};
+use courier_image::{Conflict, HostError, ImageError, Layer, LayerError, Store, StoreBounds};
 
-use crate::rig::{Rig, bounds, file, link, open, tar};
+use crate::rig::{Rig, bounds, digests, file, link, open, tar};
 
 /// Longest time that a refusal or a layer of some MiB may take, on a machine that is busy.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -98,4 +98,17 @@ fn bounds_of_a_layer_count_what_comes_out_of_its_compression() {
     let rig = Rig::with(StoreBounds { layer, ..bounds() });
     let error = rig.store.add_layer(&*zeros(2, "z")).unwrap_err();
     assert!(matches!(error, LayerError::Archive(_)), "{error}");
+}
+
+#[test]
+fn layers_that_are_small_one_by_one_are_bounded_together() {
+    let rig = Rig::with(StoreBounds { image_bytes: 5 << 20, ..bounds() });
+    let layers = [rig.add(&[file("a", vec![7; 3 << 20])]), rig.add(&[file("a", vec![8; 3 << 20])])];
+    rig.store.image(&[layers[0].digest]).unwrap();
+    let error = rig.store.image(&digests(&layers)).unwrap_err();
+    let source = Conflict::TooLarge { most: 5 << 20 };
+    assert!(
+        matches!(&error, ImageError::Conflict { layer, source: why } if *layer == layers[1].digest && *why == source),
+        "{error}"
+    );
 }
