@@ -511,10 +511,12 @@ pub(crate) fn archives(data: &[u8]) {
     let (flags, rest) = data.split_first().map_or((0, data), |(flags, rest)| (*flags, rest));
     let mut bytes = if flags & 1 == 1 { changed_archive(rest) } else { rest.to_vec() };
     for block in bytes.chunks_exact_mut(512) {
-        if block.get(257..262) == Some(b"ustar") {
-            block[148..156].fill(b' ');
-            let sum: u32 = block.iter().copied().map(u32::from).sum();
-            block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let is_header = block.get(257..262) == Some(b"ustar");
+        let Some(sum) = block.get_mut(148..156).filter(|_| is_header) else { continue };
+        sum.fill(b' ');
+        let right: u32 = block.iter().copied().map(u32::from).sum();
+        if let Some(sum) = block.get_mut(148..156) {
+            sum.copy_from_slice(format!("{right:06o}\0 ").as_bytes());
         }
     }
     for bounds in [Bounds::LAYER, Bounds::CONTEXT] {
@@ -551,9 +553,11 @@ fn changed_archive(changes: &[u8]) -> Vec<u8> {
     }
     let mut bytes = writer.finish().expect("a Vec takes every write");
     for change in changes.chunks_exact(3) {
-        let place = usize::from(change[0]) << 8 | usize::from(change[1]);
-        let place = place % bytes.len();
-        bytes[place] = change[2];
+        let [high, low, value] = *change else { continue };
+        let place = usize::from(u16::from_be_bytes([high, low])) % bytes.len();
+        if let Some(byte) = bytes.get_mut(place) {
+            *byte = value;
+        }
     }
     bytes
 }
