@@ -59,7 +59,7 @@ pub struct StoreBounds {
     pub layers: usize,
     /// Most bytes of all layers of an image, where each entry counts as a block besides its content.
     pub image_bytes: u64,
-    /// Most bytes of compressed layers that only cached steps need.
+    /// Most bytes of cached steps, with the compressed layers that only they need.
     pub step_cache_bytes: u64,
     /// Most cached steps.
     pub steps: usize,
@@ -77,7 +77,7 @@ impl Default for StoreBounds {
             image_bytes: 64 << 30,
             // A dozen or two of large templates' steps.
             step_cache_bytes: 20 << 30,
-            // A file of some 500 bytes each.
+            // A file of a block each, where the environment is not long.
             steps: 20_000,
             // What databases and logs beside the store need to go on.
             reserve_bytes: 512 << 20,

@@ -100,6 +100,8 @@ impl Store {
             };
             let new = layer.filter(|layer| !needed.layers.contains(layer));
             let size = new.map_or(0, |layer| host::size_on_disk(&self.layer_path(&layer)));
+            // What a step says may be long, too.
+            let size = size.saturating_add(host::size_on_disk(&path));
             is_full = is_full
                 || bytes.saturating_add(size) > self.0.bounds.step_cache_bytes
                 || kept >= self.0.bounds.steps;

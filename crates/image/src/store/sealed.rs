@@ -40,7 +40,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreE
     Ok(Some(value))
 }
 
-/// Writes one: readers see what was there before or this, whole.
+/// Writes one, unless it is too long to be read again: readers see what was there before or this, whole.
 pub(super) fn write<T: Serialize>(
     temporary: &Path,
     path: &Path,
@@ -49,8 +49,12 @@ pub(super) fn write<T: Serialize>(
     let refused = HostError::of::<io::Error>;
     let body = serde_json::to_string_pretty(value)
         .map_err(|error| refused("write", path)(io::Error::other(error)))?;
+    let text = format!("{}\n{body}", Digest::of(body.as_bytes()));
+    if text.len() as u64 > BYTES_MAX {
+        return Err(refused("write", path)(io::ErrorKind::FileTooLarge.into()));
+    }
     let mut file = host::temporary(temporary)?;
-    write!(file, "{}\n{body}", Digest::of(body.as_bytes())).map_err(refused("write", path))?;
+    file.write_all(text.as_bytes()).map_err(refused("write", path))?;
     host::sync(&file)?;
     host::publish(file, path)
 }

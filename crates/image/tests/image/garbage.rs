@@ -38,12 +38,14 @@ fn what_a_build_or_a_step_needs_stays_and_the_rest_goes() {
 
 #[test]
 fn steps_that_were_used_longest_ago_go_first() {
+    // Of a step and its layer, which take a block each.
     let size = {
-        let rig = Rig::new();
-        rig.add(&[file("a", "1")]);
+        let rig = Rig::with(StoreBounds { steps: 0, ..bounds() });
+        let layer = rig.add(&[file("a", "1")]).digest;
+        rig.store.remember_step(&Digest::of(b"key"), &step(layer)).unwrap();
         rig.store.collect_garbage().unwrap().bytes
     };
-    let rig = Rig::with(StoreBounds { step_cache_bytes: 2 * size, ..bounds() });
+    let rig = Rig::with(StoreBounds { step_cache_bytes: 2 * size + size / 2, ..bounds() });
     let keys = [b"1", b"2", b"3"].map(|text| {
         let layer = rig.add(&[file("a", text)]).digest;
         rig.store.remember_step(&Digest::of(text), &step(layer)).unwrap();
@@ -54,7 +56,7 @@ fn steps_that_were_used_longest_ago_go_first() {
     assert_eq!(counts(rig.store.collect_garbage().unwrap()), (1, 1, 0));
     let left = keys.map(|key| rig.store.cached_step(&key).unwrap().is_some());
     assert_eq!(left, [true, false, true]);
-    // What a build needs costs the steps nothing.
+    // A layer that a build needs costs the steps nothing.
     let layer = rig.store.cached_step(&keys[0]).unwrap().unwrap().layer.unwrap();
     rig.store.put_build("b", &manifest(vec![layer])).unwrap();
     let another = rig.add(&[file("a", "4")]).digest;
@@ -62,6 +64,30 @@ fn steps_that_were_used_longest_ago_go_first() {
     assert_eq!(counts(rig.store.collect_garbage().unwrap()), (0, 0, 0));
     let few = open(rig.folder.path(), StoreBounds { steps: 1, ..bounds() });
     assert_eq!(counts(few.collect_garbage().unwrap()).1, 2);
+}
+
+#[test]
+fn steps_without_a_layer_cost_what_they_say() {
+    let rig = Rig::with(StoreBounds { step_cache_bytes: 1 << 20, ..bounds() });
+    let env = [("LONG".to_owned(), "x".repeat(400_000))].into();
+    let config = BuildConfig { env, ..BuildConfig::default() };
+    for key in [b"1", b"2", b"3", b"4"] {
+        let step = CachedStep { layer: None, config: config.clone() };
+        rig.store.remember_step(&Digest::of(key), &step).unwrap();
+    }
+    assert_eq!(counts(rig.store.collect_garbage().unwrap()), (0, 2, 0));
+}
+
+#[test]
+fn a_build_that_could_not_be_read_again_is_not_kept() {
+    let rig = Rig::new();
+    let layer = rig.add(&[file("a", "1")]).digest;
+    let mut build = manifest(vec![layer]);
+    // Short as a list, long as what is kept of it.
+    build.config.env = (0..400_000).map(|number| (format!("{number:x}"), String::new())).collect();
+    rig.store.put_build("b", &build).unwrap_err();
+    assert_eq!(rig.store.build("b").unwrap(), None);
+    rig.store.collect_garbage().unwrap();
 }
 
 #[test]
