@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
 
-/// Where it listens: a loopback address of its own, so that it needs no other port than DNS's.
+/// Where it listens unless somebody says: a loopback address of its own, so that it needs no other port than DNS's.
 const ADDRESS: &str = "127.77.77.77";
 const PORT: u16 = 53;
 
@@ -17,14 +17,20 @@ const TYPE_A: [u8; 2] = [0, 1];
 
 /// The running name server; it ends with the process.
 #[derive(Debug)]
-pub struct Dns(());
+pub struct Dns(&'static str);
 
 impl Dns {
     /// Starts it.
     #[must_use]
     pub fn start() -> Self {
-        let socket = UdpSocket::bind((ADDRESS, PORT))
-            .unwrap_or_else(|error| panic!("{ADDRESS}:{PORT} cannot be bound: {error}"));
+        Self::start_at(ADDRESS)
+    }
+
+    /// Starts it at another loopback address, for what runs beside tests.
+    #[must_use]
+    pub fn start_at(address: &'static str) -> Self {
+        let socket = UdpSocket::bind((address, PORT))
+            .unwrap_or_else(|error| panic!("{address}:{PORT} cannot be bound: {error}"));
         std::thread::spawn(move || {
             let mut buffer = [0; LARGEST];
             while let Ok((count, from)) = socket.recv_from(&mut buffer) {
@@ -33,14 +39,15 @@ impl Dns {
                 }
             }
         });
-        Self(())
+        Self(address)
     }
 
     /// A command that sees this name server as the machine's, in a mount namespace of its own.
     #[must_use]
     pub fn command(&self, folder: &Path, program: &Path) -> Command {
         let configuration = folder.join("resolv.conf");
-        std::fs::write(&configuration, format!("nameserver {ADDRESS}\n")).expect("scratch is ours");
+        std::fs::write(&configuration, format!("nameserver {}\n", self.0))
+            .expect("scratch is ours");
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c"]);
         command.arg("mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"");

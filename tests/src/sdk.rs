@@ -60,7 +60,9 @@ fn beside(sdk: &Path, sources: &Path, name: &str) -> PathBuf {
     folder
 }
 
-fn interpreter(server: &Server, mode: Mode<'_>, program: &Path) -> Command {
+/// A program that finds the server as an SDK does, with nothing else in its environment.
+#[must_use]
+pub fn interpreter(server: &Server, mode: Mode<'_>, program: &Path) -> Command {
     let url = format!("http://{}", server.address);
     let mut command = match mode {
         Mode::Url => {

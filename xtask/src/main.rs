@@ -6,6 +6,7 @@ mod docs;
 mod fuzz;
 mod layers;
 mod licences;
+mod sdks;
 mod soak;
 mod source;
 mod tree;
@@ -44,6 +45,7 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
     match words.next() {
         Some("check") => check(CHECKS),
         Some("fuzz") => fuzz::run(&tree::root()?, &words.collect::<Vec<_>>()),
+        Some("sdks") => sdks::run(&words.collect::<Vec<_>>()),
         Some("soak") => soak::run(&words.collect::<Vec<_>>()),
         Some(name) => {
             let chosen: Vec<Check> = CHECKS.iter().copied().filter(|c| c.0 == name).collect();
@@ -78,6 +80,7 @@ fn usage() -> String {
     for (name, purpose, _check) in CHECKS {
         text.push_str(&format!("  {name:<10}  {purpose}\n"));
     }
+    text.push_str("  sdks        run many versions of the SDKs and write docs/sdk-versions.md\n");
     text.push_str("  fuzz [--seconds N]  run each fuzz target for N seconds (30)\n");
     text.push_str("  soak [--count N]  make and kill N sandboxes (1000), then look for leaks");
     text
