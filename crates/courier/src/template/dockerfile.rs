@@ -4,12 +4,14 @@
 //! never dropped in silence (`docs/templates.md` has the list). Nothing here touches a file.
 
 mod arguments;
+mod commands;
 mod convert;
 mod expand;
 mod files;
 mod lines;
 mod plan;
 mod source;
+mod variables;
 
 pub(crate) use plan::{Action, Base, Copy, CopySource, Plan, PlannedStep};
 pub(crate) use source::{DockerfileError, Fault, MAX_BYTES, Source};

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use super::arguments::{self, Command};
-use super::expand::{Expander, Piece, Quotes, Value, Variables};
+use super::commands::start;
+use super::expand::{Expander, Quotes, Value, Variables};
 use super::lines::{self, RawInstruction, Text, words};
 use super::plan::{Action, Base, Note, Place, Plan, PlannedStep};
 use super::source::{Fault, Source};
+use super::variables::platform;
 
 /// What names a template in FROM, before its name.
 const TEMPLATE: &str = "template/";
 /// What images, and so we, are built for.
 #[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: &str = "arm64";
+pub(super) const ARCHITECTURE: &str = "arm64";
 /// What images, and so we, are built for.
 #[cfg(not(target_arch = "aarch64"))]
-const ARCHITECTURE: &str = "amd64";
+pub(super) const ARCHITECTURE: &str = "amd64";
 /// Build arguments that need no ARG, as Docker has it: how to get out.
 const FREE_ARGS: [&str; 10] = [
     "HTTP_PROXY",
@@ -76,23 +78,23 @@ pub(super) fn convert(source: &Source, given: &[(String, String)]) -> Result<Pla
 }
 
 pub(super) struct Converter<'a> {
-    source: &'a Source,
+    pub(super) source: &'a Source,
     pub(super) escape: char,
-    given: BTreeMap<String, String>,
+    pub(super) given: BTreeMap<String, String>,
     /// Which of them an ARG asked for.
-    used: Vec<String>,
+    pub(super) used: Vec<String>,
     /// ARGs before FROM.
-    global: Variables,
+    pub(super) global: Variables,
     /// ARGs and ENVs so far.
-    variables: Variables,
+    pub(super) variables: Variables,
     /// ARGs that RUN sees, in their order: no ENV of that name has come.
-    args: Vec<(String, String)>,
-    base: Option<(Base, Place)>,
-    steps: Vec<PlannedStep>,
-    shell: Option<Vec<String>>,
-    command: Option<Command>,
-    entrypoint: Option<Command>,
-    notes: Vec<Note>,
+    pub(super) args: Vec<(String, String)>,
+    pub(super) base: Option<(Base, Place)>,
+    pub(super) steps: Vec<PlannedStep>,
+    pub(super) shell: Option<Vec<String>>,
+    pub(super) command: Option<Command>,
+    pub(super) entrypoint: Option<Command>,
+    pub(super) notes: Vec<Note>,
 }
 
 impl<'a> Converter<'a> {
@@ -119,7 +121,7 @@ impl<'a> Converter<'a> {
         }
     }
 
-    fn note(&mut self, at: usize, text: impl Into<String>) {
+    pub(super) fn note(&mut self, at: usize, text: impl Into<String>) {
         self.notes.push(Note { line: self.source.line(at), text: text.into() });
     }
 
@@ -238,159 +240,6 @@ impl<'a> Converter<'a> {
         Err(Fault::new(value.origin(0), what, format!("linux/{ARCHITECTURE} do")))
     }
 
-    fn arg(&mut self, raw: &RawInstruction) -> Result<(), Fault> {
-        let all = words(&raw.rest, self.escape);
-        if all.is_empty() {
-            let what = "ARG names no variable";
-            return Err(Fault::new(raw.at, what, "write ARG NAME or ARG NAME=DEFAULT"));
-        }
-        for word in &all {
-            let (name, default) = self.pair(word)?;
-            let default = default.map(|default| self.word(&default)).transpose()?;
-            let given = self.given.get(&name).cloned();
-            if given.is_some() {
-                self.used.push(name.clone());
-            }
-            let inherited = || match self.global.get(&name) {
-                Some(Value::Known(value)) => Some(value.clone()),
-                Some(Value::AtBuild) | None => platform_value(&name),
-            };
-            let value = given.or(default).or_else(inherited);
-            if let Some(value) = value {
-                self.set_arg(name, value);
-            }
-        }
-        Ok(())
-    }
-
-    fn set_arg(&mut self, name: String, value: String) {
-        if self.base.is_none() {
-            self.global.insert(name.clone(), Value::Known(value.clone()));
-            self.variables.insert(name, Value::Known(value));
-            return;
-        }
-        // An ENV of that name stays what it is.
-        let is_env =
-            self.variables.contains_key(&name) && !self.args.iter().any(|(n, _)| *n == name);
-        if !is_env {
-            self.args.retain(|(known, _value)| *known != name);
-            self.args.push((name.clone(), value.clone()));
-            self.variables.insert(name, Value::Known(value));
-        }
-    }
-
-    /// Splits `NAME=VALUE`; the name is checked.
-    fn pair(&self, word: &Text) -> Result<(String, Option<Text>), Fault> {
-        let end = word.as_str().find('=');
-        let length = word.as_str().len();
-        let name = self.word(&word.slice(0, end.unwrap_or(length)))?;
-        check_name(&name, word.origin(0))?;
-        Ok((name, end.map(|end| word.slice(end + 1, length))))
-    }
-
-    fn env(&mut self, raw: &RawInstruction) -> Result<(), Fault> {
-        let mut pairs = Vec::new();
-        for (name, value) in self.env_pairs(raw)? {
-            let pieces = self.expander(Quotes::Removed).pieces(&value)?;
-            let text = wire_value(&pieces, value.origin(0))?;
-            pairs.push((name, text, pieces));
-        }
-        // All of one instruction are expanded with what was known before it.
-        let mut env = Vec::new();
-        for (name, text, pieces) in pairs {
-            let is_known = pieces.iter().all(|piece| matches!(piece, Piece::Literal(_)));
-            let value = if is_known { Value::Known(text.clone()) } else { Value::AtBuild };
-            self.args.retain(|(known, _value)| *known != name);
-            self.variables.insert(name.clone(), value);
-            env.push((name, text));
-        }
-        self.step(raw, Action::Env(env));
-        Ok(())
-    }
-
-    /// `NAME=VALUE...`, or the old form `NAME VALUE`.
-    fn env_pairs(&self, raw: &RawInstruction) -> Result<Vec<(String, Text)>, Fault> {
-        let all = words(&raw.rest, self.escape);
-        let missing = |at| Fault::new(at, "ENV needs a name and a value", "write ENV NAME=VALUE");
-        let Some(first) = all.first() else { return Err(missing(raw.at)) };
-        if !first.as_str().contains('=') {
-            let name = self.word(first)?;
-            check_name(&name, first.origin(0))?;
-            let value = raw.rest.part(first.as_str().len(), raw.rest.as_str().len());
-            return match value.as_str() {
-                "" => Err(missing(raw.at)),
-                _ => Ok(vec![(name, value)]),
-            };
-        }
-        let pair = |word: &Text| match self.pair(word)? {
-            (name, Some(value)) => Ok((name, value)),
-            (name, None) => {
-                let what = format!("{name} has no value");
-                let remedy = format!("write {name}=VALUE, and quotes around a value with spaces");
-                Err(Fault::new(word.origin(0), what, remedy))
-            }
-        };
-        all.iter().map(pair).collect()
-    }
-
-    fn run(&mut self, raw: &RawInstruction) -> Result<(), Fault> {
-        let (flags, rest) = arguments::flags(&raw.rest, self.escape);
-        for flag in &flags {
-            check_run_flag(flag)?;
-        }
-        let command = match Command::of(&rest) {
-            Command::Exec(words) => {
-                self.check_words(raw, &words)?;
-                arguments::line_of(words.iter().map(String::as_str))
-            }
-            Command::Shell(line) if line.is_empty() => return Err(nothing(raw)),
-            line @ Command::Shell(_) => {
-                self.doubt(raw, &line);
-                let Command::Shell(text) = line else { return Err(nothing(raw)) };
-                self.in_shell(&documents(&text, &rest, raw))
-            }
-        };
-        let command = match exports(&self.args) {
-            Some(exports) => format!("{exports}\n{command}"),
-            None => command,
-        };
-        self.step(raw, Action::Run(command));
-        Ok(())
-    }
-
-    fn check_words(&self, raw: &RawInstruction, words: &[String]) -> Result<(), Fault> {
-        if words.is_empty() { Err(nothing(raw)) } else { Ok(()) }
-    }
-
-    /// Says so where an array was probably meant.
-    fn doubt(&mut self, raw: &RawInstruction, command: &Command) {
-        if command.looks_like_an_array() {
-            let text = "this is no JSON array and is run by the shell: strings have double quotes, \
-                        and no comma follows the last";
-            self.note(raw.at, text);
-        }
-    }
-
-    /// A line as the SHELL of the Dockerfile runs it.
-    pub(super) fn in_shell(&self, line: &str) -> String {
-        match &self.shell {
-            Some(shell) => arguments::line_of(shell.iter().map(String::as_str).chain([line])),
-            None => line.to_owned(),
-        }
-    }
-
-    fn set_shell(&mut self, raw: &RawInstruction) -> Result<(), Fault> {
-        match arguments::array(&raw.rest).filter(|words| !words.is_empty()) {
-            Some(words) => self.shell = Some(words),
-            None => {
-                let what = "SHELL takes a JSON array";
-                let remedy = "write SHELL [\"/bin/bash\", \"-o\", \"pipefail\", \"-c\"]";
-                return Err(Fault::new(raw.at, what, remedy));
-            }
-        }
-        Ok(())
-    }
-
     fn workdir(&mut self, raw: &RawInstruction) -> Result<(), Fault> {
         let path = self.word(&raw.rest)?;
         if path.is_empty() {
@@ -415,22 +264,6 @@ impl<'a> Converter<'a> {
             return Err(Fault::new(raw.rest.origin(0), what, remedy));
         }
         self.step(raw, Action::User(user.to_owned()));
-        Ok(())
-    }
-
-    fn start_command(&mut self, raw: &RawInstruction) -> Result<(), Fault> {
-        let command = Command::of(&raw.rest);
-        self.doubt(raw, &command);
-        let command = match command {
-            Command::Shell(line) if line.is_empty() => return Err(nothing(raw)),
-            Command::Shell(line) => Command::Shell(self.in_shell(&line)),
-            exec @ Command::Exec(_) => exec,
-        };
-        match raw.name.as_str() {
-            "CMD" => self.command = Some(command),
-            // What was said for another entry point does not count for this one.
-            _ => (self.entrypoint, self.command) = (Some(command), None),
-        }
         Ok(())
     }
 
@@ -463,28 +296,6 @@ impl<'a> Converter<'a> {
     }
 }
 
-/// ENTRYPOINT and CMD together, as Docker has it: CMD is arguments of an ENTRYPOINT that is an
-/// array, and nothing beside one that is a line.
-fn start(entrypoint: Option<Command>, command: Option<Command>) -> Option<String> {
-    let line = match (entrypoint, command) {
-        (None, None) => return None,
-        (Some(Command::Shell(line)), _) | (None, Some(Command::Shell(line))) => line,
-        (None, Some(Command::Exec(words))) => arguments::line_of(words.iter().map(String::as_str)),
-        (Some(Command::Exec(mut words)), command) => {
-            match command {
-                Some(Command::Exec(more)) => words.extend(more),
-                Some(Command::Shell(line)) => {
-                    words.extend(["/bin/sh", "-c"].map(str::to_owned));
-                    words.push(line);
-                }
-                None => {}
-            }
-            arguments::line_of(words.iter().map(String::as_str))
-        }
-    };
-    Some(line).filter(|line| !line.trim().is_empty())
-}
-
 fn base(name: &str, at: usize) -> Result<Base, Fault> {
     if name == "scratch" {
         let what = "a sandbox cannot start from scratch";
@@ -499,117 +310,6 @@ fn base(name: &str, at: usize) -> Result<Base, Fault> {
     })
 }
 
-/// The text of a value on the wire, where `$NAME` is replaced by the build.
-fn wire_value(pieces: &[Piece], at: usize) -> Result<String, Fault> {
-    let mut text = String::new();
-    for (index, piece) in pieces.iter().enumerate() {
-        match piece {
-            Piece::Reference(name) => text.push_str(&format!("${{{name}}}")),
-            Piece::Literal(literal) => {
-                let next_is_reference = pieces.get(index + 1).is_some();
-                let ends_open = next_is_reference && literal.ends_with('$');
-                if ends_open || has_reference(literal) {
-                    let what =
-                        "a dollar sign before a name cannot be kept in ENV: the build replaces it";
-                    let remedy = "set the variable in the commands that need it";
-                    return Err(Fault::new(at, what, remedy));
-                }
-                text.push_str(literal);
-            }
-        }
-    }
-    Ok(text)
-}
-
-/// True where the build would see a variable in text that has none.
-fn has_reference(literal: &str) -> bool {
-    let mut after = literal.split('$').skip(1);
-    after.any(|rest| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '{'))
-}
-
-fn check_name(name: &str, at: usize) -> Result<(), Fault> {
-    let is_fine = !name.is_empty()
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if is_fine {
-        return Ok(());
-    }
-    let what = format!("{name:?} is no variable's name");
-    Err(Fault::new(at, what, "letters, digits and _ are, and no digit first"))
-}
-
-fn check_run_flag(flag: &arguments::Flag) -> Result<(), Fault> {
-    let refused = |what: &str, remedy: &str| Err(Fault::new(flag.at, what, remedy));
-    match (flag.name.as_str(), flag.value.as_ref().map(Text::as_str)) {
-        ("network", Some("default")) | ("security", Some("sandbox")) => Ok(()),
-        ("mount", _) => refused(
-            "RUN --mount is not supported",
-            "COPY what it reads; steps are cached without it, and secrets belong to the sandbox",
-        ),
-        ("network", _) => refused(
-            "RUN --network is not supported",
-            "remove it: the egress policy of builds says what a step reaches",
-        ),
-        ("security", _) => refused("RUN --security is not supported", "remove it"),
-        (name, _) => refused(&format!("RUN --{name} is not known"), "remove it"),
-    }
-}
-
-/// The command line of RUN with its here-documents.
-fn documents(line: &str, rest: &Text, raw: &RawInstruction) -> String {
-    let alone = lines::here_document_name(rest).is_some();
-    match raw.here_documents.as_slice() {
-        [] => line.to_owned(),
-        // The document is the script.
-        [only] if alone => match only.content.starts_with("#!") {
-            false => only.content.clone(),
-            true => script(&only.content),
-        },
-        // The shell reads them, as it does in a script.
-        several => {
-            let mut text = line.to_owned();
-            for document in several {
-                text.push_str(&format!("\n{}{}", document.raw, document.name));
-            }
-            text
-        }
-    }
-}
-
-/// Runs a script by the interpreter that its first line names.
-fn script(content: &str) -> String {
-    let content = arguments::line_of([content]);
-    format!(
-        "script=$(mktemp) && printf %s {content} >\"$script\" && chmod 755 \"$script\" && \"$script\"; \
-         status=$?; rm -f \"$script\"; exit $status"
-    )
-}
-
-/// ARGs are variables of RUN, and of nothing that comes after the build.
-fn exports(args: &[(String, String)]) -> Option<String> {
-    let quoted =
-        args.iter().map(|(name, value)| format!("{name}={}", arguments::line_of([value.as_str()])));
-    let quoted: Vec<String> = quoted.collect();
-    (!quoted.is_empty()).then(|| format!("export {}", quoted.join(" ")))
-}
-
-fn platform() -> impl Iterator<Item = (&'static str, String)> {
-    ["TARGETPLATFORM", "TARGETOS", "TARGETARCH", "BUILDPLATFORM", "BUILDOS", "BUILDARCH"]
-        .into_iter()
-        .filter_map(|name| Some((name, platform_value(name)?)))
-}
-
-/// What Docker's own ARGs about the platform say.
-fn platform_value(name: &str) -> Option<String> {
-    let kind = name.strip_prefix("TARGET").or_else(|| name.strip_prefix("BUILD"))?;
-    match kind {
-        "PLATFORM" => Some(format!("linux/{ARCHITECTURE}")),
-        "OS" => Some("linux".to_owned()),
-        "ARCH" => Some(ARCHITECTURE.to_owned()),
-        _ => None,
-    }
-}
-
 /// True of names that differ in one letter: one too many, one missing, or one wrong.
 fn is_near(one: &str, other: &str) -> bool {
     let same = one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
@@ -620,9 +320,4 @@ fn is_near(one: &str, other: &str) -> bool {
 
 fn is_known(name: &str) -> bool {
     KNOWN.contains(&name) || WITHOUT_EFFECT.iter().any(|(known, _why)| *known == name)
-}
-
-fn nothing(raw: &RawInstruction) -> Fault {
-    let what = format!("{} has no command", raw.name);
-    Fault::new(raw.at, what, format!("write {} COMMAND", raw.name))
 }
