@@ -94,6 +94,14 @@ fn the_python_sdk_does_signed_urls(world: &World) {
     sdk::python(&world.server, world.domain(), "signed.py");
 }
 
+fn the_npm_sdk_reads_metrics(world: &World) {
+    sdk::javascript(&world.server, Mode::Url, "metrics.mjs");
+}
+
+fn the_python_sdk_reads_metrics(world: &World) {
+    sdk::python(&world.server, Mode::Url, "metrics.py");
+}
+
 fn the_npm_sdk_does_secrets_by_url(world: &World) {
     sdk::javascript(&world.server, Mode::Url, "secrets.mjs");
 }
@@ -189,6 +197,8 @@ fn main() -> ExitCode {
             the_python_sdk_does_commands_files_and_terminals_by_domain,
             the_asynchronous_python_sdk_works_by_domain,
             the_python_sdk_does_signed_urls,
+            the_npm_sdk_reads_metrics,
+            the_python_sdk_reads_metrics,
             the_npm_sdk_does_secrets_by_url,
             the_npm_sdk_does_networks_by_url,
             the_npm_sdk_does_secrets_by_domain,
