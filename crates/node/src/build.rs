@@ -27,7 +27,7 @@ use courier_image::Store;
 use courier_protocol::node::{
     BuildError, BuildLogLevel, BuildOrder, BuildWatcher, Builder, Built, NodeError,
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::images::{ImageOrder, Images, PulledImage};
 use self::job::Job;
@@ -62,7 +62,7 @@ pub struct LocalBuilder {
     store: Store,
     images: Arc<dyn Images>,
     config: BuilderConfig,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for LocalBuilder {
@@ -83,18 +83,19 @@ impl LocalBuilder {
         images: Arc<dyn Images>,
         config: BuilderConfig,
     ) -> Self {
-        let turns = Semaphore::new(config.at_once.clamp(1, Semaphore::MAX_PERMITS));
+        let turns = Arc::new(Semaphore::new(config.at_once.clamp(1, Semaphore::MAX_PERMITS)));
         Self { node, store, images, config, turns }
     }
 
     /// Waits in line. A builder that goes takes its builds with it.
-    async fn turn(&self, log: &Log) -> Result<SemaphorePermit<'_>, BuildError> {
-        if let Ok(turn) = self.turns.try_acquire() {
+    async fn turn(&self, log: &Log) -> Result<OwnedSemaphorePermit, BuildError> {
+        if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
             return Ok(turn);
         }
         let text = format!("waiting: {} builds at once are made here", self.config.at_once);
         log.say(BuildLogLevel::Info, text);
-        self.turns.acquire().await.map_err(|closed| NodeError::Node(closed.into()).into())
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        turn.map_err(|closed| NodeError::Node(closed.into()).into())
     }
 
     async fn make(
@@ -103,12 +104,12 @@ impl LocalBuilder {
         watcher: Arc<dyn BuildWatcher>,
         log: &Log,
     ) -> Result<Built, BuildError> {
-        let _turn = self.turn(log).await?;
+        let turn = self.turn(log).await?;
         let job = Job {
             node: Arc::clone(&self.node),
             images: Arc::clone(&self.images),
             config: self.config,
-            shelf: Shelf::open(&self.store).await?,
+            shelf: Shelf::open(&self.store, turn).await?,
             order,
             watcher,
             log: log.clone(),

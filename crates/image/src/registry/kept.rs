@@ -1,6 +1,8 @@
 //! Layers in the store, known by their registries' names for them.
 
+use std::any::Any;
 use std::io::Read;
+use std::sync::Arc;
 
 use super::digest::BlobDigest;
 use super::layers::{Layers, LayersError};
@@ -18,6 +20,8 @@ const NAMES: &str = "registry";
 pub struct StoreLayers {
     store: Store,
     names: Names,
+    /// See [`StoreLayers::holding`].
+    _hold: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl StoreLayers {
@@ -25,7 +29,14 @@ impl StoreLayers {
     #[must_use]
     pub fn new(store: Store, scope: &str) -> Self {
         let names = Names::new(store.folder(NAMES), scope);
-        Self { store, names }
+        Self { store, names, _hold: None }
+    }
+
+    /// Holds something until the last thread is done that takes a layer in, also when the pull was
+    /// given up.
+    #[must_use]
+    pub fn holding(self, hold: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { _hold: Some(hold), ..self }
     }
 }
 

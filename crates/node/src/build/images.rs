@@ -1,5 +1,6 @@
 //! Where images of registries come from, as builds see it.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ pub struct ImageOrder<'a> {
     pub login: Option<&'a RegistryLogin>,
     /// For whom: nobody gets what only another one's login opened.
     pub project: Option<&'a ProjectId>,
+    /// What threads hold that go on when the future was dropped.
+    pub hold: &'a Arc<dyn Any + Send + Sync>,
     /// Told lines for the build's log.
     pub progress: &'a (dyn Fn(String) + Send + Sync),
 }
@@ -68,7 +71,8 @@ impl Images for Registries {
         };
         let pull = PullOrder { reference: &reference, login: order.login, progress: &progress };
         let scope = order.project.map_or("", ProjectId::as_str);
-        let layers = Arc::new(StoreLayers::new(store.clone(), scope));
+        let layers = StoreLayers::new(store.clone(), scope).holding(Arc::clone(order.hold));
+        let layers = Arc::new(layers);
         let pulled = Self::pull(self, &pull, layers).await?;
         Ok(PulledImage {
             digest: pulled.digest.to_string(),

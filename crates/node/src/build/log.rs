@@ -13,6 +13,10 @@ const LINE_MAX_BYTES: usize = 4_096;
 /// Most bytes of what one build's commands write that reach its log: more than anybody reads.
 const OUTPUT_MAX_BYTES: usize = 4 * 1_024 * 1_024;
 
+/// Longest message of a failure, in bytes: a command line with the end of what it wrote. A guest may
+/// say anything in it.
+const MESSAGE_MAX_BYTES: usize = 16 * 1_024;
+
 /// What an entry costs beside its text, so that empty lines are bounded too.
 const ENTRY_BYTES: usize = 64;
 
@@ -49,15 +53,23 @@ impl Log {
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
     }
 
-    /// Says something of our own, which nothing holds back.
+    /// Says something of our own, which nothing holds back. It may quote what a caller or a registry
+    /// wrote, which ends up in terminals.
     pub(super) fn say(&self, level: BuildLogLevel, message: impl Into<String>) {
         let (at, stage) = ((self.clock)(), self.stage());
-        self.watcher.log(BuildLog { at, level, stage, message: message.into() });
+        let message = message.into().replace(|c: char| c.is_control() && c != '\t', " ");
+        self.watcher.log(BuildLog { at, level, stage, message });
     }
 
     /// The failure of what the build is at.
     pub(super) fn failed(&self, message: impl Into<String>) -> BuildError {
-        BuildError::Failed { stage: self.stage(), message: message.into() }
+        let steers = |c: char| c.is_control() && !matches!(c, '\t' | '\n');
+        let mut message = message.into().replace(steers, "\u{fffd}");
+        if message.len() > MESSAGE_MAX_BYTES {
+            message.truncate(message.floor_char_boundary(MESSAGE_MAX_BYTES));
+            message.push_str(" […]");
+        }
+        BuildError::Failed { stage: self.stage(), message }
     }
 
     /// Says why the build failed. A message may quote a command, or what one wrote.
@@ -229,6 +241,18 @@ pub(super) mod tests {
         assert_eq!(printable("\u{1b}[31mred\u{1b}[0m\ttab\u{7}"), "red\ttab\u{fffd}");
         assert_eq!(printable("\u{1b}"), "");
         assert_eq!(printable("a\u{1b}[999"), "a");
+    }
+
+    #[test]
+    fn what_is_quoted_steers_no_terminal_and_has_an_end() {
+        let (kept, log) = log();
+        log.say(BuildLogLevel::Info, "FROM a\u{1b}]0;x\u{7}\r\nb\tc");
+        assert_eq!(messages(&kept), ["FROM a ]0;x   b\tc"]);
+        let BuildError::Failed { message, .. } = log.failed("ä\u{1b}[2J\n".repeat(10_000)) else {
+            unreachable!("it failed")
+        };
+        assert!(message.len() <= MESSAGE_MAX_BYTES + " […]".len(), "{}", message.len());
+        assert!(message.starts_with("ä\u{fffd}[2J\nä") && message.ends_with(" […]"));
     }
 
     #[test]

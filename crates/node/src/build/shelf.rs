@@ -1,5 +1,6 @@
 //! The image store, for one build: asked off the runtime's threads, under a lease that keeps what the
-//! build touches.
+//! build touches. Work that blocks cannot be stopped: what a given-up build has begun keeps its lease
+//! and its turn until it is done, so whoever begins and cancels builds has no more of it at once.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use courier_image::{
     StoreError,
 };
 use courier_protocol::node::{Body, NodeError};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use super::key::Key;
@@ -31,35 +33,42 @@ pub(super) enum LayerFailure {
 #[derive(Clone)]
 pub(super) struct Shelf {
     store: Store,
-    /// Work that goes on after the build was given up holds it, too.
-    lease: Arc<Lease>,
+    hold: Arc<Hold>,
+}
+
+/// What a build holds. Work that goes on after the build was given up holds it, too.
+#[derive(Debug)]
+pub(super) struct Hold {
+    _lease: Lease,
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Shelf {
-    /// Takes a lease.
-    pub(super) async fn open(store: &Store) -> Result<Self, NodeError> {
+    /// Takes a lease, and the build's turn.
+    pub(super) async fn open(store: &Store, turn: OwnedSemaphorePermit) -> Result<Self, NodeError> {
         let store = store.clone();
         let (store, lease) = blocking(move || {
             let lease = store.lease();
             (store, lease)
         })
         .await?;
-        Ok(Self { lease: Arc::new(lease.map_err(host)?), store })
+        let hold = Hold { _lease: lease.map_err(host)?, _turn: turn };
+        Ok(Self { hold: Arc::new(hold), store })
     }
 
-    /// The store itself, for what brings its own tasks. The lease is this shelf's.
-    pub(super) const fn store(&self) -> &Store {
-        &self.store
+    /// The store itself, for what brings its own tasks, and what those are to hold.
+    pub(super) fn store(&self) -> (&Store, Arc<Hold>) {
+        (&self.store, Arc::clone(&self.hold))
     }
 
     async fn ask<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> T + Send + 'static,
     ) -> Result<T, NodeError> {
-        let (store, lease) = (self.store.clone(), Arc::clone(&self.lease));
+        let (store, hold) = (self.store.clone(), Arc::clone(&self.hold));
         blocking(move || {
             let answer = work(&store);
-            drop(lease);
+            drop(hold);
             answer
         })
         .await
@@ -171,5 +180,42 @@ pub(super) fn host(error: StoreError) -> NodeError {
         StoreError::Damaged { .. } | StoreError::Reference { .. } | StoreError::NoLayer { .. } => {
             NodeError::Node(error.into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use courier_image::{GuestFiles, StoreBounds};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_of_a_build_that_was_given_up_keeps_its_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let guest = GuestFiles { daemon: folder.path().join("daemon") };
+        let store = Store::open(folder.path(), guest, StoreBounds::default()).unwrap();
+        let turns = Arc::new(Semaphore::new(1));
+        let turn = Arc::clone(&turns).try_acquire_owned().unwrap();
+        let shelf = Shelf::open(&store, turn).await.unwrap();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (end, may_end) = std::sync::mpsc::channel::<()>();
+        let working = tokio::spawn(async move {
+            shelf
+                .ask(move |_store| {
+                    begun.send(()).unwrap();
+                    may_end.recv()
+                })
+                .await
+        });
+        has_begun.await.unwrap();
+        working.abort();
+        assert!(working.await.unwrap_err().is_cancelled());
+        assert_eq!(turns.available_permits(), 0, "the work goes on");
+        end.send(()).unwrap();
+        let next = tokio::time::timeout(Duration::from_secs(30), turns.acquire()).await;
+        assert!(next.unwrap().is_ok());
     }
 }

@@ -1,12 +1,14 @@
 //! What a build starts from: layers in the store, whatever the source is.
 
+use std::any::Any;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use courier_image::{CachedStep, Digest};
 use courier_protocol::node::{BuildError, BuildLogLevel, BuildSource, NodeError, RegistryLogin};
 use courier_types::egress::NetworkSpec;
-use courier_types::{BuildConfig, DEFAULT_USER, DEFAULT_WORKDIR, SandboxId, SandboxSpec};
+use courier_types::{BuildConfig, SandboxId, SandboxSpec};
 
 use super::images::ImageOrder;
 use super::job::Job;
@@ -50,10 +52,15 @@ impl Job {
         let log = self.log.clone();
         let progress = move |line: String| log.say(BuildLogLevel::Info, line);
         let project = self.order.sandbox.network.project.as_ref();
-        let order = ImageOrder { reference, login, project, progress: &progress };
-        let pulled = self.images.pull(&order, self.shelf.store()).await;
+        let (store, hold) = self.shelf.store();
+        let hold: Arc<dyn Any + Send + Sync> = hold;
+        let order = ImageOrder { reference, login, project, hold: &hold, progress: &progress };
+        let pulled = self.images.pull(&order, store).await;
         // What the order names is not to be had: its author's to mend, or the registry's.
         let pulled = pulled.map_err(|error| self.log.failed(text::chain(&*error)))?;
+        let state = State::of_image(pulled.env, pulled.workdir.as_deref()).map_err(|error| {
+            self.log.failed(format!("the image cannot be used: {}", text::chain(&error)))
+        })?;
         let source = self.key_of(&pulled.layers);
         let provisioned = source.provisioned(provision::VERSION);
         let cached = match self.order.force {
@@ -63,16 +70,7 @@ impl Job {
         let mut layers = pulled.layers;
         let to_do = cached.is_none().then_some(provisioned);
         layers.extend(cached.and_then(|step| step.layer));
-        let workdir = pulled.workdir.filter(|path| path.starts_with('/') && path != "/");
-        let config = BuildConfig {
-            user: DEFAULT_USER.to_owned(),
-            workdir: workdir.unwrap_or_else(|| DEFAULT_WORKDIR.to_owned()),
-            env: pulled.env,
-            start: None,
-            ready: None,
-        };
         let image_digest = Some(pulled.digest);
-        let state = State::of(&config);
         Ok(Base { layers, state, key: provisioned, provision: to_do, image: None, image_digest })
     }
 

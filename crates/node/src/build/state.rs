@@ -82,6 +82,20 @@ impl State {
         Self { user, workdir, env }
     }
 
+    /// What a build begins with that starts from a registry's image.
+    pub(super) fn of_image(
+        env: BTreeMap<String, String>,
+        workdir: Option<&str>,
+    ) -> Result<Self, StateError> {
+        let mut state = Self::of(&BuildConfig { env, ..BuildConfig::default() });
+        state.check_environment()?;
+        // A directory that the image does not name is not the root for E2B's clients.
+        if let Some(path) = workdir.filter(|path| path.starts_with('/') && *path != "/") {
+            state.workdir = state.resolve(path)?;
+        }
+        Ok(state)
+    }
+
     /// What the build says about its sandboxes, when this is its end.
     pub(super) fn config(&self, start: Option<String>, ready: Option<String>) -> BuildConfig {
         let Self { user, workdir, env } = self.clone();
@@ -113,6 +127,10 @@ impl State {
             }
             self.env.insert(name.clone(), value);
         }
+        self.check_environment()
+    }
+
+    fn check_environment(&self) -> Result<(), StateError> {
         let bytes: usize = self.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
         if bytes > ENV_MAX_BYTES { Err(StateError::Environment) } else { Ok(()) }
     }
@@ -214,6 +232,20 @@ mod tests {
         let names: Vec<String> = (0..6).map(|number| format!("V{number}")).collect();
         let pairs: Vec<_> = names.iter().map(|name| (name.as_str(), large.as_str())).collect();
         assert_eq!(after(&[env(&pairs)]), Err(StateError::Environment));
+    }
+
+    #[test]
+    fn what_an_image_says_is_held_to_the_same_bounds() {
+        let image =
+            |value: String, workdir| State::of_image([("A".to_owned(), value)].into(), workdir);
+        assert_eq!(image("$B".to_owned(), Some("/srv/../x/")).unwrap().workdir, "/x");
+        assert_eq!(image("$B".to_owned(), None).unwrap().env["A"], "$B");
+        assert_eq!(image(String::new(), Some("relative")).unwrap().workdir, "/home/user");
+        assert_eq!(image("x".repeat(ENV_MAX_BYTES), None), Err(StateError::Environment));
+        let long = format!("/{}", "a".repeat(5_000));
+        for workdir in ["/a\0b", long.as_str()] {
+            assert!(matches!(image(String::new(), Some(workdir)), Err(StateError::Workdir { .. })));
+        }
     }
 
     #[test]
