@@ -21,6 +21,7 @@ use courier_types::egress::{SecretName, SecretValue};
 
 use crate::config::outside::OutsideArgs;
 use crate::config::{self, Config};
+use crate::folder::Folder;
 use crate::presets::NodePresets;
 use crate::{passwd, random, registry};
 
@@ -30,8 +31,6 @@ const LAUNCHER_IDLE_EXIT: Duration = Duration::from_secs(30);
 const SERVER_OWNER: &str = "server";
 /// The images' extension.
 const IMAGE: &str = "erofs";
-/// The folder of a server's builds, in the data folder.
-const IMAGES: &str = "images";
 /// The folder of what the product's own templates are made of, in the template folder.
 const TEMPLATE_STORE: &str = "store";
 /// Largest file of `--egress-ca`: several times what all CAs of a distribution take.
@@ -78,7 +77,8 @@ pub(crate) async fn server_node(
     parts: NodeParts,
 ) -> anyhow::Result<BuildingNode> {
     let owner = (SERVER_OWNER, Linger::Stay);
-    building_node(config, (outside, &config.data.join(IMAGES)), owner, parts).await
+    let images = Folder::new(&config.data).images();
+    building_node(config, (outside, &images), owner, parts).await
 }
 
 /// A node whose sandboxes end with this process, however it ends. It has no secrets but those of

@@ -28,6 +28,8 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// Files right in the data folder that the server writes.
 pub(crate) const SERVER_FILES: [&str; 8] =
     [LOCK, INFO, KEY, VAULT_KEY, CA_SEED, DATABASE, "courier.db-wal", "courier.db-shm"];
+/// Folders right in the data folder in which nobody but the server writes.
+pub(crate) const SERVER_FOLDERS: [&str; 2] = [UPLOADS, IMAGES];
 /// Folder of the private CAs, one folder in it per domain.
 pub(crate) const CA: &str = "ca";
 /// Files of a private CA.
@@ -39,6 +41,7 @@ const VAULT_KEY: &str = "vault.key";
 const CA_SEED: &str = "egress-ca.seed";
 const DATABASE: &str = "courier.db";
 const UPLOADS: &str = "uploads";
+const IMAGES: &str = "images";
 
 /// What a running server says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +94,11 @@ impl Folder {
     /// The folder of the archives that clients upload for builds.
     pub(crate) fn uploads(&self) -> PathBuf {
         self.0.join(UPLOADS)
+    }
+
+    /// The folder of what the server's builds are made of.
+    pub(crate) fn images(&self) -> PathBuf {
+        self.0.join(IMAGES)
     }
 
     /// The API key made at the first start.

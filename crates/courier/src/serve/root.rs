@@ -1,12 +1,14 @@
 //! From root to an ordinary user: what needs root is the launcher's, and it runs by then.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
-use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use crate::config;
@@ -17,6 +19,8 @@ use crate::passwd::{self, User};
 pub(crate) const USER: &str = "courier";
 /// Root's, writable for the user's group, and sticky: nobody renames what is another's.
 const DATA_MODE: Mode = Mode::from_raw_mode(0o1775);
+/// Deepest folder below one that is given with all that is in it: more than the server makes.
+const DEPTH_MAX: u32 = 8;
 const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// The user that a server started by root runs as: [`USER`], unless there is none or root shall
@@ -53,40 +57,76 @@ fn hand_over_files(data: &Path, user: User, domain: Option<&str>) -> anyhow::Res
     rustix::fs::fchown(&folder, Some(Uid::ROOT), Some(Gid::from_raw(user.gid)))?;
     rustix::fs::fchmod(&folder, DATA_MODE)?;
     for name in folder::SERVER_FILES {
-        give_file(&folder, name, user)?;
+        give_file(&folder, name.as_ref(), user)?;
+    }
+    // Where the server ran as root once, what it made in them is root's.
+    for name in folder::SERVER_FOLDERS {
+        if let Some(own) = give_folder(&folder, name.as_ref(), user)? {
+            give_content(&own, user, DEPTH_MAX).with_context(|| name.to_owned())?;
+        }
     }
     let Some(domain) = domain else { return Ok(()) };
-    let Some(all) = give_folder(&folder, folder::CA, user)? else { return Ok(()) };
-    let Some(own) = give_folder(&all, domain, user)? else { return Ok(()) };
+    let Some(all) = give_folder(&folder, folder::CA.as_ref(), user)? else { return Ok(()) };
+    let Some(own) = give_folder(&all, domain.as_ref(), user)? else { return Ok(()) };
     for name in folder::CA_FILES {
-        give_file(&own, name, user)?;
+        give_file(&own, name.as_ref(), user)?;
     }
     Ok(())
 }
 
 /// Gives a folder right in another, where it is there.
-fn give_folder(parent: &OwnedFd, name: &str, user: User) -> anyhow::Result<Option<OwnedFd>> {
+fn give_folder(parent: &OwnedFd, name: &OsStr, user: User) -> anyhow::Result<Option<OwnedFd>> {
     let flags = FOLDER_FLAGS | OFlags::NOFOLLOW;
     let folder = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
         Ok(folder) => folder,
         Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(std::io::Error::from(errno)).with_context(|| name.to_owned()),
+        Err(errno) => {
+            return Err(std::io::Error::from(errno)).with_context(|| name.display().to_string());
+        }
     };
     give(&folder, user)?;
     Ok(Some(folder))
 }
 
+/// Gives whatever a folder has that is not the user's yet.
+fn give_content(folder: &OwnedFd, user: User, depth: u32) -> anyhow::Result<()> {
+    anyhow::ensure!(depth > 0, "there are more than {DEPTH_MAX} folders in one another");
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        let found = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => found,
+            Err(Errno::NOENT) => continue,
+            Err(errno) => return Err(std::io::Error::from(errno).into()),
+        };
+        if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+            if let Some(inner) = give_folder(folder, name, user)? {
+                give_content(&inner, user, depth - 1)?;
+            }
+        } else if found.st_uid != user.uid {
+            give_file(folder, name, user)?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives a file right in a folder, where it is there.
-fn give_file(parent: &OwnedFd, name: &str, user: User) -> anyhow::Result<()> {
+fn give_file(parent: &OwnedFd, name: &OsStr, user: User) -> anyhow::Result<()> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(()),
-        Err(errno) => return Err(std::io::Error::from(errno)).with_context(|| name.to_owned()),
+        Err(errno) => {
+            return Err(std::io::Error::from(errno)).with_context(|| name.display().to_string());
+        }
     };
     let found = rustix::fs::fstat(&file)?;
     let is_file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
-    anyhow::ensure!(is_file && found.st_nlink == 1, "{name} is no plain file with one name");
+    let is_plain = is_file && found.st_nlink == 1;
+    anyhow::ensure!(is_plain, "{} is no plain file with one name", name.display());
     give(&file, user)
 }
 
@@ -158,5 +198,35 @@ mod tests {
         let folder = std::fs::metadata(dir.path()).unwrap();
         assert_eq!((folder.uid(), folder.mode() & 0o7777), (0, 0o1775));
         assert_eq!(std::fs::metadata(dir.path().join("courier.db")).unwrap().uid(), 12_345);
+    }
+
+    #[test]
+    fn what_a_server_made_as_root_is_given_but_nothing_that_a_link_leads_to() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "root's").unwrap();
+        let data = dir.path().join("data");
+        let (layers, uploads) = (data.join("images/layers"), data.join("uploads/p1"));
+        for folder in [&layers, &uploads] {
+            std::fs::create_dir_all(folder).unwrap();
+            std::fs::write(folder.join("file"), "").unwrap();
+        }
+        let user = User { uid: 12_345, gid: 12_345 };
+        hand_over(&data, user, None).unwrap();
+        for given in [&layers, &layers.join("file"), &uploads, &uploads.join("file")] {
+            assert_eq!(std::fs::metadata(given).unwrap().uid(), user.uid, "{}", given.display());
+        }
+        // A link of the user's own is left alone, and one of anybody else's ends it.
+        let link = uploads.join("link");
+        std::os::unix::fs::symlink(&secret, &link).unwrap();
+        assert!(hand_over(&data, user, None).is_err());
+        std::os::unix::fs::lchown(&link, Some(user.uid), Some(user.gid)).unwrap();
+        hand_over(&data, user, None).unwrap();
+        std::fs::hard_link(&secret, layers.join("link")).unwrap();
+        assert!(hand_over(&data, user, None).is_err());
+        assert_eq!(std::fs::metadata(&secret).unwrap().uid(), 0);
     }
 }
