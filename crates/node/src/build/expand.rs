@@ -3,8 +3,6 @@
 //! `$NAME`, `${NAME}`, `${NAME:-instead}` and `${NAME:+then}` stand for what Docker has them stand
 //! for; `\$` is a dollar sign. Everything else, other backslashes among it, stays as it is.
 
-use std::collections::BTreeMap;
-
 /// Most bytes of one value: Linux takes no longer string in an environment (`MAX_ARG_STRLEN`).
 /// Without a bound, doubling a value in each step would fill the memory.
 pub(super) const VALUE_MAX_BYTES: usize = 128 * 1_024 - 1;
@@ -28,10 +26,13 @@ pub(super) enum ExpandError {
     Long,
 }
 
+/// What a variable stands for, by its name.
+type Variables<'f, 'v> = &'f dyn Fn(&str) -> Option<&'v str>;
+
 /// Puts the values of variables in place.
-pub(super) fn expand(
-    text: &str,
-    variables: &BTreeMap<String, String>,
+pub(super) fn expand<'a>(
+    text: &'a str,
+    variables: Variables<'_, 'a>,
 ) -> Result<String, ExpandError> {
     let mut out = String::new();
     let mut rest = text;
@@ -46,7 +47,7 @@ pub(super) fn expand(
         }
         push(&mut out, before)?;
         let (value, left) = reference(after, variables)?;
-        push(&mut out, &value)?;
+        push(&mut out, value)?;
         rest = left;
     }
     push(&mut out, rest)?;
@@ -64,31 +65,31 @@ fn push(out: &mut String, text: &str) -> Result<(), ExpandError> {
 /// What stands after a dollar sign: its value, and what comes behind it.
 fn reference<'a>(
     after: &'a str,
-    variables: &BTreeMap<String, String>,
-) -> Result<(String, &'a str), ExpandError> {
+    variables: Variables<'_, 'a>,
+) -> Result<(&'a str, &'a str), ExpandError> {
     if let Some(braced) = after.strip_prefix('{') {
         let (inner, rest) = braced.split_once('}').ok_or(ExpandError::Open)?;
         return Ok((in_braces(inner, variables)?, rest));
     }
     let (name, rest) = split_name(after);
     if name.is_empty() {
-        return Ok(("$".to_owned(), after));
+        return Ok(("$", after));
     }
-    Ok((variables.get(name).cloned().unwrap_or_default(), rest))
+    Ok((variables(name).unwrap_or_default(), rest))
 }
 
-fn in_braces(inner: &str, variables: &BTreeMap<String, String>) -> Result<String, ExpandError> {
+fn in_braces<'a>(inner: &'a str, variables: Variables<'_, 'a>) -> Result<&'a str, ExpandError> {
     let (name, rest) = split_name(inner);
     // As Docker and shells have it, an empty variable counts as none here.
-    let value = variables.get(name).filter(|value| !value.is_empty() || rest.is_empty());
+    let value = variables(name).filter(|value| !value.is_empty() || rest.is_empty());
     let not_understood = || ExpandError::Inner { inner: inner.chars().take(64).collect() };
     if name.is_empty() {
         return Err(not_understood());
     }
     match (rest, rest.strip_prefix(":-"), rest.strip_prefix(":+")) {
-        ("", _, _) => Ok(value.cloned().unwrap_or_default()),
-        (_, Some(instead), _) => Ok(value.cloned().unwrap_or_else(|| instead.to_owned())),
-        (_, None, Some(then)) => Ok(value.map(|_there| then.to_owned()).unwrap_or_default()),
+        ("", _, _) => Ok(value.unwrap_or_default()),
+        (_, Some(instead), _) => Ok(value.unwrap_or(instead)),
+        (_, None, Some(then)) => Ok(value.map(|_there| then).unwrap_or_default()),
         (_, None, None) => Err(not_understood()),
     }
 }
@@ -105,14 +106,16 @@ fn split_name(text: &str) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
 
     fn of(text: &str) -> Result<String, ExpandError> {
-        let variables = [("A", "1"), ("LONG_2", "two"), ("EMPTY", ""), ("DOLLAR", "$A")];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        expand(text, &variables.into())
+        let variables =
+            BTreeMap::from([("A", "1"), ("LONG_2", "two"), ("EMPTY", ""), ("DOLLAR", "$A")]);
+        expand(text, &|name| variables.get(name).copied())
     }
 
     #[test]
@@ -168,12 +171,12 @@ mod tests {
 
     #[test]
     fn a_value_that_doubles_in_each_step_comes_to_an_end() {
-        let mut variables: BTreeMap<String, String> = [("A".to_owned(), "x".to_owned())].into();
+        let mut value = "x".to_owned();
         let error = loop {
-            match expand("$A$A", &variables) {
-                Ok(value) => variables.insert("A".to_owned(), value),
+            match expand("$A$A", &|_a| Some(value.as_str())) {
+                Ok(doubled) => value = doubled,
                 Err(error) => break error,
-            };
+            }
         };
         assert_eq!(error, ExpandError::Long);
     }

@@ -123,7 +123,7 @@ mod tests {
         let mut other_dir = state.clone();
         "/".clone_into(&mut other_dir.workdir);
         let mut other_env = state.clone();
-        other_env.env.insert("A".to_owned(), "1".to_owned());
+        std::sync::Arc::make_mut(&mut other_env.env).insert("A".to_owned(), "1".to_owned());
         let project = ProjectId::from_random([1; ProjectId::RANDOM_BYTES]);
         let keys = [
             source.step(&run("make", None), &state),

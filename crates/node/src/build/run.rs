@@ -47,7 +47,7 @@ impl<'a> Command<'a> {
 
     fn request(&self) -> StartRequest {
         let (cmd, args) = self.program.clone();
-        let envs = self.state.map(|state| state.env.clone()).unwrap_or_default();
+        let envs = self.state.map(|state| state.env.as_ref().clone()).unwrap_or_default();
         let cwd = Some(self.state.map_or("/", |state| state.workdir.as_str()).to_owned());
         let process = ProcessConfig { cmd: cmd.to_owned(), args, envs, cwd };
         StartRequest { process: Some(process), pty: None, tag: None, stdin: Some(false) }

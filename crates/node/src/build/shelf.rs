@@ -163,11 +163,12 @@ pub(super) async fn blocking<T: Send + 'static>(
     done.map_err(|error| NodeError::Node(error.into()))
 }
 
-/// What the host refused the store.
+/// What the host refused the store. Callers learn that its disk is full, and nothing of the disk.
 pub(super) fn by_host(error: HostError) -> NodeError {
     match error {
         HostError::Full { .. } | HostError::NoSpace { .. } => {
-            NodeError::Full { what: error.to_string() }
+            tracing::warn!(error = text::chain(&error), "the image store has no room");
+            NodeError::Full { what: "the disk for images is full".to_owned() }
         }
         HostError::Refused { .. } => NodeError::Node(error.into()),
     }
@@ -191,6 +192,14 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+
+    #[test]
+    fn who_builds_learns_nothing_of_the_disk() {
+        let folder = PathBuf::from("/srv/data");
+        let error = by_host(HostError::NoSpace { folder, free_mib: 17, needed_mib: 23 });
+        let NodeError::Full { what } = error else { unreachable!("{error:?}") };
+        assert!(!what.contains("srv") && !what.contains("17"), "{what}");
+    }
 
     #[tokio::test]
     async fn work_of_a_build_that_was_given_up_keeps_its_turn() {

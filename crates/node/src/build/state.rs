@@ -1,6 +1,7 @@
 //! What holds between two steps: the user, the directory and the environment of the next one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use courier_protocol::node::StepKind;
 use courier_types::BuildConfig;
@@ -13,8 +14,9 @@ const PATH_MAX_BYTES: usize = 4_096;
 /// Longest name of a user: `useradd` takes no longer one.
 const USER_MAX_BYTES: usize = 32;
 
-/// Most bytes of all variables: half of what the guest daemon takes for arguments and environment.
-const ENV_MAX_BYTES: usize = 512 * 1_024;
+/// Most bytes of all variables: a fraction of what the guest daemon takes for arguments and
+/// environment. The plan of a build keeps them once for each step that changes them.
+const ENV_MAX_BYTES: usize = 128 * 1_024;
 
 /// The variable that login shells set anew, whatever it was.
 pub(super) const PATH: &str = "PATH";
@@ -72,14 +74,15 @@ pub(super) struct State {
     pub(super) user: String,
     /// Absolute, clean.
     pub(super) workdir: String,
-    pub(super) env: BTreeMap<String, String>,
+    /// Shared by all steps between two that change it.
+    pub(super) env: Arc<BTreeMap<String, String>>,
 }
 
 impl State {
     /// What a build begins with that starts from another one.
     pub(super) fn of(config: &BuildConfig) -> Self {
         let BuildConfig { user, workdir, env, start: _, ready: _ } = config.clone();
-        Self { user, workdir, env }
+        Self { user, workdir, env: Arc::new(env) }
     }
 
     /// What a build begins with that starts from a registry's image.
@@ -88,7 +91,9 @@ impl State {
         workdir: Option<&str>,
     ) -> Result<Self, StateError> {
         let mut state = Self::of(&BuildConfig { env, ..BuildConfig::default() });
-        state.check_environment()?;
+        if environment_bytes(&state.env) > ENV_MAX_BYTES {
+            return Err(StateError::Environment);
+        }
         // A directory that the image does not name is not the root for E2B's clients.
         if let Some(path) = workdir.filter(|path| path.starts_with('/') && *path != "/") {
             state.workdir = state.resolve(path)?;
@@ -99,7 +104,7 @@ impl State {
     /// What the build says about its sandboxes, when this is its end.
     pub(super) fn config(&self, start: Option<String>, ready: Option<String>) -> BuildConfig {
         let Self { user, workdir, env } = self.clone();
-        BuildConfig { user, workdir, env, start, ready }
+        BuildConfig { user, workdir, env: Arc::unwrap_or_clone(env), start, ready }
     }
 
     /// The state after a step.
@@ -115,35 +120,40 @@ impl State {
     }
 
     fn set(&mut self, pairs: &[(String, String)]) -> Result<(), StateError> {
+        let home = match self.user.as_str() {
+            "root" => "/root".to_owned(),
+            user => format!("/home/{user}"),
+        };
+        let mut bytes = environment_bytes(&self.env);
         for (name, value) in pairs {
             let shown = || name.chars().take(64).collect::<String>();
             if name.is_empty() || name.contains(['=', '\0']) {
                 return Err(StateError::Name { name: shown() });
             }
-            let value = expand(value, &self.variables())
+            let value = expand(value, &|name| self.variable(name, &home))
                 .map_err(|source| StateError::Value { name: shown(), source })?;
             if value.contains('\0') {
                 return Err(StateError::Nul { name: shown() });
             }
-            self.env.insert(name.clone(), value);
+            bytes += variable_bytes(name, &value);
+            if let Some(before) = Arc::make_mut(&mut self.env).insert(name.clone(), value) {
+                bytes -= variable_bytes(name, &before);
+            }
+            if bytes > ENV_MAX_BYTES {
+                return Err(StateError::Environment);
+            }
         }
-        self.check_environment()
+        Ok(())
     }
 
-    fn check_environment(&self) -> Result<(), StateError> {
-        let bytes: usize = self.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-        if bytes > ENV_MAX_BYTES { Err(StateError::Environment) } else { Ok(()) }
-    }
-
-    /// Everything that a value may refer to: what is set, over what every command has.
-    fn variables(&self) -> BTreeMap<String, String> {
-        let home = match self.user.as_str() {
-            "root" => "/root".to_owned(),
-            user => format!("/home/{user}"),
-        };
-        let given = [(PATH, DEFAULT_PATH), ("HOME", &home), ("USER", &self.user)];
-        let given = given.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        given.chain(self.env.clone()).collect()
+    /// What a value may refer to: what is set, over what every command has.
+    fn variable<'a>(&'a self, name: &str, home: &'a str) -> Option<&'a str> {
+        self.env.get(name).map(String::as_str).or(match name {
+            PATH => Some(DEFAULT_PATH),
+            "HOME" => Some(home),
+            "USER" => Some(&self.user),
+            _ => None,
+        })
     }
 
     /// An absolute, clean path from one that may be relative to the current directory.
@@ -164,6 +174,15 @@ impl State {
         let whole = format!("/{}", parts.join("/"));
         if whole.len() > PATH_MAX_BYTES { Err(refused()) } else { Ok(whole) }
     }
+}
+
+/// Bytes of a variable as a process gets it.
+const fn variable_bytes(name: &str, value: &str) -> usize {
+    name.len() + value.len() + 2
+}
+
+fn environment_bytes(env: &BTreeMap<String, String>) -> usize {
+    env.iter().map(|(name, value)| variable_bytes(name, value)).sum()
 }
 
 /// A user's name. Dockerfiles may name a group as well, which a login has anyway.
@@ -232,6 +251,25 @@ mod tests {
         let names: Vec<String> = (0..6).map(|number| format!("V{number}")).collect();
         let pairs: Vec<_> = names.iter().map(|name| (name.as_str(), large.as_str())).collect();
         assert_eq!(after(&[env(&pairs)]), Err(StateError::Environment));
+    }
+
+    #[test]
+    fn variables_are_bounded_before_the_next_one_is_made() {
+        let value = "x".repeat(60_000);
+        let mut pairs = vec![("A".to_owned(), value)];
+        pairs.extend((0..20).map(|number| (format!("B{number}"), "$A".to_owned())));
+        // Whoever gets there has made all the others.
+        pairs.push((String::new(), String::new()));
+        assert_eq!(after(&[StepKind::Env(pairs)]), Err(StateError::Environment));
+    }
+
+    #[test]
+    fn many_variables_of_one_step_take_no_time() {
+        let begun = std::time::Instant::now();
+        let names = (0..20_000).map(|number| (format!("V{}", number % 5_000), "$V1x".to_owned()));
+        let state = after(&[StepKind::Env(names.collect())]).unwrap();
+        assert_eq!(state.env.len(), 5_000);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -308,10 +308,10 @@ async fn a_build_must_start_to_be_one() {
     assert_eq!(message, "the start command failed: exit status 3; it wrote:\nno such port");
     world.assert_forgotten("x");
     let mut wants = order("x", Vec::new());
-    (wants.start, wants.ready) = (Some("serve 6".to_owned()), Some("third 6".to_owned()));
+    (wants.start, wants.ready) = (Some("serve 16".to_owned()), Some("third 16".to_owned()));
     let config = world.build(wants).await.0.unwrap().config;
-    assert_eq!(commands::started("third 6"), 3);
-    assert_eq!(config.start.as_deref(), Some("serve 6"));
+    assert_eq!(commands::started("third 16"), 3);
+    assert_eq!(config.start.as_deref(), Some("serve 16"));
 }
 
 #[tokio::test]
