@@ -50,6 +50,33 @@ pub fn python(server: &Server, mode: Mode<'_>, file: &str) {
     program::run(&mut command, b"", PATIENCE).assert_code(0);
 }
 
+/// A language of the SDKs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    /// From npm.
+    JavaScript,
+    /// From PyPI.
+    Python,
+}
+
+/// Holds the oldest SDK of a language that passes against what every version is held to
+/// (`tests/sdk/versions`),
+/// and panics with the output unless every check passed.
+#[track_caller]
+pub fn oldest(server: &Server, mode: Mode<'_>, language: Language) {
+    let sdk = &server.environment.sdk;
+    let old = sdk.join("old");
+    let (program, file) = match language {
+        Language::JavaScript => (sdk.join("node_modules/.bin/node"), "core.mjs"),
+        Language::Python => (old.join("python/bin/python"), "core.py"),
+    };
+    assert!(old.join("stamp").is_file(), "{} is missing: run scripts/setup", old.display());
+    let folder = beside(&old, &server.environment.sources.join("sdk/versions"), "versions");
+    let mut command = interpreter(server, mode, &program);
+    command.env("PYTHONDONTWRITEBYTECODE", "1").arg(folder.join(file));
+    program::run(&mut command, b"", PATIENCE).assert_code(0);
+}
+
 /// Copies the files of a folder to a folder of that name beside the SDKs.
 fn beside(sdk: &Path, sources: &Path, name: &str) -> PathBuf {
     let folder = sdk.join("tests").join(name);

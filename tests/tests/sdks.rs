@@ -6,7 +6,7 @@ use courier_tests::dns::Dns;
 use courier_tests::environment::Environment;
 use courier_tests::internet::{DENIED, Internet};
 use courier_tests::rig::Place;
-use courier_tests::sdk::{self, Mode};
+use courier_tests::sdk::{self, Language, Mode};
 use courier_tests::server::{Options, Server, free_port};
 use courier_tests::{suite, tests};
 
@@ -92,6 +92,14 @@ fn the_asynchronous_python_sdk_works_by_domain(world: &World) {
 
 fn the_python_sdk_does_signed_urls(world: &World) {
     sdk::python(&world.server, world.domain(), "signed.py");
+}
+
+fn the_oldest_npm_sdk_still_works(world: &World) {
+    sdk::oldest(&world.server, world.domain(), Language::JavaScript);
+}
+
+fn the_oldest_python_sdk_still_works(world: &World) {
+    sdk::oldest(&world.server, world.domain(), Language::Python);
 }
 
 fn the_npm_sdk_reads_metrics(world: &World) {
@@ -197,6 +205,8 @@ fn main() -> ExitCode {
             the_python_sdk_does_commands_files_and_terminals_by_domain,
             the_asynchronous_python_sdk_works_by_domain,
             the_python_sdk_does_signed_urls,
+            the_oldest_npm_sdk_still_works,
+            the_oldest_python_sdk_still_works,
             the_npm_sdk_reads_metrics,
             the_python_sdk_reads_metrics,
             the_npm_sdk_does_secrets_by_url,

@@ -3,9 +3,8 @@
 
 import assert from 'node:assert/strict'
 import { setTimeout as pause } from 'node:timers/promises'
+import { Sandbox } from 'e2b'
 import { check, end } from './checks.mjs'
-
-const { Sandbox } = await import(process.env.COURIER_SDK_PACKAGE ?? 'e2b')
 
 async function until(look) {
   for (const deadline = Date.now() + 15_000; Date.now() < deadline; await pause(20)) {
@@ -49,7 +48,7 @@ await check('terminal', async () => {
   const onData = (bytes) => (seen += new TextDecoder().decode(bytes))
   const terminal = await sandbox.pty.create({ ...size, onData })
   await sandbox.pty.sendInput(terminal.pid, new TextEncoder().encode('echo $((40 + 2))\n'))
-  await until(() => /\n42\r/.test(seen))
+  await until(() => /[\r\n]42\r/.test(seen))
   assert.equal(await sandbox.pty.kill(terminal.pid), true)
 })
 
