@@ -36,7 +36,7 @@ await check('command', async () => {
 })
 
 await check('background', async () => {
-  const handle = await sandbox.commands.run('cat', { background: true })
+  const handle = await sandbox.commands.run('sleep 60', { background: true })
   assert.ok((await sandbox.commands.list()).some((process) => process.pid === handle.pid))
   assert.equal(await handle.kill(), true)
   await assert.rejects(() => handle.wait())

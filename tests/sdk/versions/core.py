@@ -55,7 +55,7 @@ def _():
 
 @check("background")
 def _():
-    handle = sandbox.commands.run("cat", background=True)
+    handle = sandbox.commands.run("sleep 60", background=True)
     assert handle.pid in [process.pid for process in sandbox.commands.list()]
     assert handle.kill() is True
     fails(Exception, handle.wait)
