@@ -30,5 +30,6 @@ pub(crate) use cancel::cancel;
 pub(crate) use request::{TAGS_MAX, parse_tags, request};
 pub(crate) use settle::{remove, settle, sweep};
 pub(crate) use start::start;
+pub(crate) use steps::is_hash;
 pub(crate) use tickets::{Ticket, ticket};
 pub(crate) use uploads::{UPLOAD_TIMEOUT, Upload, Uploads, find as find_upload, receive};

@@ -18,7 +18,7 @@ const PATH_MAX: usize = 4_096;
 const USER_MAX: usize = 65;
 
 /// Digits of the hash of an archive.
-pub(super) const HASH_LEN: usize = 64;
+const HASH_LEN: usize = 64;
 
 /// The permission bits.
 const MODE_MAX: u32 = 0o7777;
@@ -65,7 +65,7 @@ pub(super) fn hashes(steps: &[TemplateStep]) -> Vec<&str> {
 }
 
 /// True for the form of an archive's hash.
-pub(super) fn is_hash(text: &str) -> bool {
+pub(crate) fn is_hash(text: &str) -> bool {
     text.len() == HASH_LEN && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 

@@ -27,9 +27,6 @@ const ENTRIES_MAX: u32 = 100;
 /// Entries beside the reason of a failure: a screen of what the step said at last.
 const REASON_ENTRIES: u32 = 20;
 
-/// Digits of the hash of an archive.
-const HASH_LEN: usize = 64;
-
 /// Microseconds in a millisecond.
 const MICROS: i64 = 1_000;
 
@@ -113,7 +110,7 @@ pub(crate) async fn files(
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<TemplateFiles>), ApiError> {
     templates::owned(&app, &project, &template).await?;
-    if hash.len() != HASH_LEN || !hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+    if !builds::is_hash(&hash) {
         return Err(ApiError::bad_request("the hash must be 64 digits of 0-9 and a-f"));
     }
     let present = builds::find_upload(&app, &project.id, &hash).await?.is_some();
