@@ -69,7 +69,12 @@ pub(crate) async fn handle(request: Request) -> Response {
 async fn carry_out(call: VolumeCall, incoming: &mut Incoming) -> Result<Response, VolumeError> {
     match call.operation {
         VolumeOperation::Read => {
-            let place = blocking(move || Place::find(root(), &call.path, Last::Followed)).await?;
+            let place = blocking(move || {
+                let place = Place::find(root(), &call.path, Last::Followed)?;
+                entry::check_file(&place)?;
+                Ok(place)
+            })
+            .await?;
             Ok(download(place.inside, &Method::GET, &HeaderMap::new()).await?)
         }
         VolumeOperation::Write => {
@@ -117,7 +122,7 @@ fn at_once(call: &VolumeCall) -> Result<Response, VolumeError> {
         }
         VolumeOperation::Change => {
             entry::of(&place)?;
-            write::change(&place.inside, call)?;
+            write::change(&place, call)?;
             Ok(answers::json(StatusCode::OK, &entry::of(&place)?))
         }
         VolumeOperation::Stat | VolumeOperation::Read | VolumeOperation::Write => {

@@ -27,6 +27,17 @@ pub(super) fn of(place: &Place) -> Result<VolumeEntry, VolumeError> {
     Ok(shown(place, &meta))
 }
 
+/// Refuses a place where nothing is, or a folder.
+pub(super) fn check_file(place: &Place) -> Result<(), VolumeError> {
+    let meta = fs::metadata(&place.inside)
+        .map_err(|error| FilesystemError::io("read", &place.shown, error))?;
+    if meta.is_dir() {
+        let path = place.shown.clone();
+        return Err(FilesystemError::NotAFile { path, kind: "directory" }.into());
+    }
+    Ok(())
+}
+
 /// What is in a folder, sorted by path, down to `depth` levels. Links are listed, not followed.
 pub(super) fn list(place: &Place, depth: u32) -> Result<Vec<VolumeEntry>, VolumeError> {
     let failed = |error| FilesystemError::io("list", &place.shown, error);

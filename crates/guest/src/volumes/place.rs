@@ -113,6 +113,12 @@ impl Place {
         Self { shown: Path::new("/").join(place), inside: root.join(place) }
     }
 
+    /// The folder that it is in; none for the volume itself.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        let (shown, inside) = (self.shown.parent()?, self.inside.parent()?);
+        Some(Self { shown: shown.to_owned(), inside: inside.to_owned() })
+    }
+
     /// A place below this one.
     pub(crate) fn below(&self, name: OsString) -> Self {
         let name = Path::new(&name);

@@ -36,11 +36,9 @@ pub(super) struct Ownership {
 /// Looks whether a file can be written there, and makes its parents where that is wanted. What the
 /// call does not say is as the file has it, or as its folder has it.
 pub(super) fn prepare(place: &Place, call: &VolumeCall) -> Result<Ownership, VolumeError> {
-    let Some(parent) = place.inside.parent().filter(|_| !place.is_root()) else {
-        return Err(PlaceError::Root.into());
-    };
+    let parent = place.parent().ok_or(PlaceError::Root)?;
     if call.force {
-        make_all(parent, None)?;
+        make_all(&parent, None)?;
     }
     let failed = |error| FilesystemError::io("write", &place.shown, error);
     let before = match fs::symlink_metadata(&place.inside) {
@@ -52,7 +50,8 @@ pub(super) fn prepare(place: &Place, call: &VolumeCall) -> Result<Ownership, Vol
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(failed(error).into()),
     };
-    let folder = fs::metadata(parent).map_err(failed)?;
+    let folder = fs::metadata(&parent.inside)
+        .map_err(|error| FilesystemError::io("write into", &parent.shown, error))?;
     let like = before.as_ref().unwrap_or(&folder);
     let mode = before.as_ref().map_or(FILE_MODE, |meta| meta.mode());
     Ok(Ownership {
@@ -69,7 +68,7 @@ pub(super) async fn write(
     incoming: &mut Incoming,
 ) -> Result<(), VolumeError> {
     let beside = beside(&place.inside);
-    let written = fill(&beside, owner, incoming).await;
+    let written = fill((&beside, &place.shown), owner, incoming).await;
     let failed = |error| FilesystemError::io("write", &place.shown, error);
     let moved = match written {
         Ok(()) => tokio::fs::rename(&beside, &place.inside).await.map_err(|e| failed(e).into()),
@@ -85,8 +84,13 @@ pub(super) async fn write(
     Ok(())
 }
 
-async fn fill(path: &Path, owner: Ownership, incoming: &mut Incoming) -> Result<(), VolumeError> {
-    let failed = |error| FilesystemError::io("write", path, error);
+/// Makes a file at a path of nobody's, for the place that is shown.
+async fn fill(
+    (path, shown): (&Path, &Path),
+    owner: Ownership,
+    incoming: &mut Incoming,
+) -> Result<(), VolumeError> {
+    let failed = |error| FilesystemError::io("write", shown, error);
     let mut options = File::options();
     options.write(true).create_new(true).mode(0o600);
     let mut file = options.open(path).await.map_err(failed)?;
@@ -95,7 +99,6 @@ async fn fill(path: &Path, owner: Ownership, incoming: &mut Incoming) -> Result<
     }
     file.flush().await.map_err(failed)?;
     let file = file.into_std().await;
-    let path = path.to_owned();
     let finished = tokio::task::spawn_blocking(move || {
         std::os::unix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))?;
         file.set_permissions(fs::Permissions::from_mode(owner.mode))?;
@@ -103,7 +106,7 @@ async fn fill(path: &Path, owner: Ownership, incoming: &mut Incoming) -> Result<
     });
     let finished =
         finished.await.map_err(|error| FilesError::from(FilesystemError::from(error)))?;
-    finished.map_err(|error| FilesystemError::io("write", &path, error).into())
+    finished.map_err(|error| failed(error).into())
 }
 
 /// A name that nobody else uses, in the same folder.
@@ -116,30 +119,36 @@ fn beside(path: &Path) -> PathBuf {
 /// Makes a folder.
 pub(super) fn make_folder(place: &Place, call: &VolumeCall) -> Result<(), VolumeError> {
     if call.force {
-        make_all(&place.inside, call.mode)?;
+        make_all(place, call.mode)?;
     } else {
-        make(&place.inside, call.mode)?;
+        make(place, call.mode)?;
     }
-    change(&place.inside, call)
+    change(place, call)
 }
 
 /// Makes a folder with its missing parents; one that is there is fine.
-fn make_all(path: &Path, mode: Option<u32>) -> Result<(), VolumeError> {
-    let missing: Vec<&Path> = path
-        .ancestors()
-        .take_while(|path| matches!(fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound))
+fn make_all(place: &Place, mode: Option<u32>) -> Result<(), VolumeError> {
+    let missing: Vec<Place> = std::iter::successors(Some(place.clone()), Place::parent)
+        .take_while(|place| is_missing(&place.inside))
         .collect();
-    if missing.is_empty() && !path.is_dir() {
-        return Err(FilesystemError::NotADirectoryInTheWay { path: path.to_owned() }.into());
+    if missing.is_empty() && !place.inside.is_dir() {
+        return Err(FilesystemError::NotADirectoryInTheWay { path: place.shown.clone() }.into());
     }
-    missing.into_iter().rev().try_for_each(|folder| make(folder, mode.filter(|_| folder == path)))
+    missing.iter().rev().try_for_each(|folder| make(folder, mode.filter(|_| folder == place)))
+}
+
+fn is_missing(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Makes one folder, whose owner is that of the folder it is in.
-fn make(path: &Path, mode: Option<u32>) -> Result<(), VolumeError> {
+fn make(place: &Place, mode: Option<u32>) -> Result<(), VolumeError> {
+    let path = &place.inside;
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => FilesystemError::DirectoryExists { path: path.to_owned() },
-        _ => FilesystemError::io("make directory", path, error),
+        io::ErrorKind::AlreadyExists => {
+            FilesystemError::DirectoryExists { path: place.shown.clone() }
+        }
+        _ => FilesystemError::io("make directory", &place.shown, error),
     };
     let parent = path.parent().unwrap_or(path);
     let owner = fs::metadata(parent).map_err(failed)?;
@@ -150,8 +159,9 @@ fn make(path: &Path, mode: Option<u32>) -> Result<(), VolumeError> {
 }
 
 /// Gives what is there another owner and mode, as far as the call says one. Links have no mode.
-pub(super) fn change(path: &Path, call: &VolumeCall) -> Result<(), VolumeError> {
-    let failed = |error| FilesystemError::io("change", path, error);
+pub(super) fn change(place: &Place, call: &VolumeCall) -> Result<(), VolumeError> {
+    let path = &place.inside;
+    let failed = |error| FilesystemError::io("change", &place.shown, error);
     if call.uid.is_some() || call.gid.is_some() {
         std::os::unix::fs::lchown(path, call.uid, call.gid).map_err(failed)?;
     }
