@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! row (making) ─▶ node.make ─▶ ready ─▶ row (deleting) ─▶ node.delete ─▶ no row
-//!       └ failed: node.delete ─▶ no row         └ failed: the next start repeats it
+//!       └ failed: node.delete ─▶ no row         └ failed: the sweep and the next start repeat it
 //! ```
 
 mod content;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use courier_protocol::e2b::VolumeMount as AskedMount;
 use courier_protocol::node::{VolumeError as NodeVolumeError, Volumes};
@@ -32,6 +33,9 @@ const NAME_MAX: usize = 128;
 const SIZE_MIB: u32 = 10_240;
 /// Sizes in MiB that can be asked for: those of a sandbox's disk.
 const SIZES_MIB: std::ops::RangeInclusive<u32> = 16..=1_048_576;
+/// How long a volume may be in the making before the sweep takes it for a failure: the node gives up
+/// much earlier.
+const MAKING_MAX: Duration = Duration::from_mins(10);
 /// Seconds after which a node without room is worth another try.
 const FULL_RETRY_SECS: u16 = 5;
 
@@ -143,8 +147,11 @@ async fn make(app: &App, row: VolumeRow) -> Result<VolumeRow, VolumeError> {
         }
         return Err(error.into());
     }
-    app.store.mark_volume_ready(&row.id).await?;
-    Ok(VolumeRow { state: VolumeState::Ready, ..row })
+    if app.store.mark_volume_ready(&row.id).await? {
+        Ok(VolumeRow { state: VolumeState::Ready, ..row })
+    } else {
+        Err(VolumeError::Interrupted)
+    }
 }
 
 /// Has the node delete a volume, and forgets it.
@@ -246,20 +253,37 @@ pub(crate) async fn shown(app: &App, id: &SandboxId) -> Result<Vec<AskedMount>, 
     Ok(shown.map(|mount| AskedMount { name: mount.name, path: mount.path.into() }).collect())
 }
 
-/// Finishes what an earlier server began, before anything is served. What fails is tried again at
-/// the next start.
+/// Finishes what an earlier server began, before anything is served. What fails is the sweep's.
 pub(crate) async fn settle(app: &App) -> Result<(), StoreError> {
     let Some(volumes) = app.node.volumes() else { return Ok(()) };
     let rows = app.store.list_all_volumes().await?;
     for row in rows.iter().filter(|row| row.state != VolumeState::Ready) {
         // One that was never ready has nothing in it.
-        let erased = erase(app, &row.id).await;
-        report(erased.map_err(|error| chain(&error)), "a volume that was to go is still there");
+        erase_or_report(app, &row.id).await;
     }
     let known = |id: &VolumeId| rows.iter().any(|row| row.id == *id);
     let listed = volumes.list().await.map(|found| warn_of_unknown(&found, known));
     report(listed.map_err(|error| chain(&error)), "the node's volumes cannot be listed");
     Ok(())
+}
+
+/// One sweep: what should be gone and is not is tried again.
+pub(crate) async fn sweep(app: &App) -> Result<(), StoreError> {
+    if app.node.volumes().is_none() {
+        return Ok(());
+    }
+    let before = clock::before(clock::now(), MAKING_MAX);
+    for row in app.store.list_unsettled_volumes().await? {
+        if row.state != VolumeState::Making || row.created_at < before {
+            erase_or_report(app, &row.id).await;
+        }
+    }
+    Ok(())
+}
+
+async fn erase_or_report(app: &App, id: &VolumeId) {
+    let erased = erase(app, id).await;
+    report(erased.map_err(|error| chain(&error)), "a volume that was to go is still there");
 }
 
 fn report(done: Result<(), String>, failure: &'static str) {

@@ -92,6 +92,9 @@ const OF_PROJECT: &str = concat!(
     " FROM volumes WHERE project_id = $1 AND state = 'ready' ORDER BY created_at DESC, id DESC"
 );
 
+const UNSETTLED: &str =
+    concat!("SELECT ", volume_columns!(), " FROM volumes WHERE state <> 'ready' ORDER BY id");
+
 const ALL: &str = concat!("SELECT ", volume_columns!(), " FROM volumes ORDER BY id");
 
 impl Store {
@@ -227,6 +230,15 @@ impl Store {
     /// The database refused.
     pub async fn list_all_volumes(&self) -> Result<Vec<VolumeRow>, StoreError> {
         let rows = sqlx::query(ALL).fetch_all(&self.reader).await?;
+        rows.iter().map(volume_of).collect()
+    }
+
+    /// The volumes that are being made or deleted, or should be and are not.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn list_unsettled_volumes(&self) -> Result<Vec<VolumeRow>, StoreError> {
+        let rows = sqlx::query(UNSETTLED).fetch_all(&self.reader).await?;
         rows.iter().map(volume_of).collect()
     }
 

@@ -12,10 +12,9 @@ use courier_types::{DesiredState, EndReason, ObservedState, SandboxId, Timestamp
 use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
-use crate::builds;
-use crate::clock;
 use crate::http::chain;
 use crate::sandboxes::{IDEMPOTENCY_KEPT_FOR, KillError, destroy};
+use crate::{builds, clock, volumes};
 
 /// How long after its deadline a sandbox is the sweep's: the node is expected to be in time.
 const DEADLINE_GRACE: Duration = Duration::from_secs(10);
@@ -35,6 +34,7 @@ pub(crate) async fn run(app: Arc<App>) {
     while app.stop.run_until_cancelled(ticks.tick()).await.is_some() {
         report(sweep(&app, &mut suspects).await);
         report(builds::sweep(&app).await);
+        report(volumes::sweep(&app).await);
     }
 }
 

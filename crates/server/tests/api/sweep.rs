@@ -6,8 +6,9 @@ use courier_types::{SandboxId, Timestamp};
 use serde_json::json;
 
 use crate::fake_node::Creates;
+use crate::fake_volumes::Fails;
 use crate::restart::{insert, spec};
-use crate::world::{World, config};
+use crate::world::{PATIENCE, World, config};
 
 async fn sweeping() -> World {
     let mut config = config();
@@ -28,6 +29,25 @@ async fn a_kill_that_failed_is_repeated() {
     world.node.kills_fail(false);
     world.wait_for_state(&id, "killed").await;
     assert!(world.node.alive().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_whose_deletion_failed_goes_and_its_name_is_free() {
+    let world = sweeping().await;
+    let name = || json!({"name": "data"});
+    let made = world.post("/volumes", name()).await.ok(201).json();
+    world.node.volumes.fail(Fails::Delete);
+    let path = format!("/volumes/{}", made["volumeID"].as_str().unwrap());
+    world.call("DELETE", &path, None).await.ok(500);
+    world.post("/volumes", name()).await.error(409, "already");
+    world.node.volumes.fail(Fails::Nothing);
+    let freed = async {
+        while world.post("/volumes", name()).await.status != 201 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, freed).await.unwrap();
+    assert_eq!(world.node.volumes.sizes().len(), 1);
 }
 
 #[tokio::test]

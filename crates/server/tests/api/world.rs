@@ -22,7 +22,7 @@ use crate::fake_node::FakeNode;
 use crate::fake_parts::{FakePresets, FakeTunnels};
 
 /// Longest wait for a condition.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct World {
     folder: TempDir,
