@@ -20,6 +20,7 @@ mod fake_volumes;
 mod idempotency;
 mod lifecycle;
 mod lists;
+mod logs;
 mod metrics;
 mod network;
 mod ports;
