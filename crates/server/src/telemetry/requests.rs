@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::Method;
+use http::{Method, StatusCode};
 
 use crate::app::App;
 
@@ -20,9 +20,14 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         .map_or_else(|| "none".to_owned(), |path| path.as_str().replace('{', ":").replace('}', ""));
     let response = next.run(request).await;
     let series = &app.telemetry.series;
-    let seconds = begun.elapsed().as_secs_f64();
-    series.requests.with_label_values(&[method, &route, response.status().as_str()]).inc();
-    series.request_seconds.with_label_values(&[method, &route]).observe(seconds);
+    let status = response.status();
+    series.requests.with_label_values(&[method, &route, status.as_str()]).inc();
+    // A method that a route does not have is one counter, not a histogram of its own: there are many
+    // of those, and anybody may ask with them.
+    if status != StatusCode::METHOD_NOT_ALLOWED {
+        let seconds = begun.elapsed().as_secs_f64();
+        series.request_seconds.with_label_values(&[method, &route]).observe(seconds);
+    }
     response
 }
 

@@ -178,6 +178,8 @@ async fn nothing_that_a_client_invents_becomes_a_label() {
         world.get(&format!("/sandboxes/i{n}")).await;
     }
     let figures = figures(&world).await;
+    let timed = "courier_http_request_duration_seconds_count{method=\"other\"";
+    assert!(!figures.keys().any(|name| name.starts_with(timed)), "what no route has is not timed");
     let of_requests: Vec<&String> =
         figures.keys().filter(|name| name.starts_with("courier_http_requests_total")).collect();
     assert!(of_requests.len() <= 3, "{of_requests:?}");
