@@ -9,7 +9,6 @@ use std::path::Path;
 
 use courier_image::registry::{DefaultRegistry, KnownRegistry, RegistrySettings};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use url::Url;
 
 /// Largest file that is read.
@@ -50,14 +49,14 @@ struct Docker {
 /// What the files below that root folder say; nothing where there are none.
 pub(super) fn settings(root: &Path) -> RegistrySettings {
     let mut settings = RegistrySettings::default();
-    let containers = text(&root.join("etc/containers/registries.conf"));
     let containers: Containers =
-        containers.and_then(|text| toml::from_str(&text).ok()).unwrap_or_default();
+        file(&root.join("etc/containers/registries.conf"), |text| Ok(toml::from_str(text)?));
     settings.known.extend(containers.registry.iter().filter_map(known));
     let mut unqualified = containers.unqualified_search_registries.iter();
     settings.default = unqualified.find_map(|text| text.parse().ok());
     if settings.default.is_none() {
-        let docker: Docker = json(&root.join("etc/docker/daemon.json")).unwrap_or_default();
+        let docker: Docker =
+            file(&root.join("etc/docker/daemon.json"), |text| Ok(serde_json::from_str(text)?));
         if let Some((known, default)) = docker.registry_mirrors.iter().find_map(|url| mirror(url)) {
             settings.known.push(known);
             settings.default = Some(default);
@@ -90,14 +89,23 @@ fn mirror(url: &str) -> Option<(KnownRegistry, DefaultRegistry)> {
     Some((known, format!("{name}/{DOCKER_NAMESPACE}").parse().ok()?))
 }
 
-fn json<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_str(&text(path)?).ok()
-}
-
-fn text(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    File::open(path).ok()?.take(FILE_MAX).read_to_string(&mut text).ok()?;
-    Some(text)
+/// What a file says; nothing where there is none. One that cannot be read is told and passed over:
+/// builds that need nothing of it go on.
+fn file<T: Default>(path: &Path, parse: impl FnOnce(&str) -> anyhow::Result<T>) -> T {
+    let read = || -> anyhow::Result<T> {
+        let mut text = String::new();
+        match File::open(path) {
+            Ok(file) => file.take(FILE_MAX).read_to_string(&mut text)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(T::default()),
+            Err(error) => return Err(error.into()),
+        };
+        parse(&text)
+    };
+    read().unwrap_or_else(|error| {
+        let (path, error) = (path.display(), format!("{error:#}"));
+        tracing::warn!(%path, error, "what this machine says about registries cannot be read");
+        T::default()
+    })
 }
 
 #[cfg(test)]
