@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body as AnswerBody;
-use axum::extract::{Path, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::response::Response;
 use courier_protocol::e2b::{ErrorBody, VolumeEntry, VolumeMetadata, VolumeQuery};
 use courier_protocol::envd::volume::{CALL_HEADER, VOLUME_PATH, VolumeCall, VolumeOperation};
 use courier_protocol::node::{Body, NodeError};
 use courier_store::VolumeRow;
 use futures_util::StreamExt as _;
+use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyDataStream, BodyExt as _, Empty};
 use utoipa_axum::router::OpenApiRouter;
@@ -53,11 +54,8 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
 )]
 pub(crate) async fn stat(
     State(app): State<Arc<App>>,
-    PathSegment(volume): PathSegment,
-    QueryParams(query): QueryParams<VolumeQuery>,
-    headers: HeaderMap,
+    Asked { row, query }: Asked,
 ) -> Result<Response, ApiError> {
-    let row = authorized(&app, &volume, &headers).await?;
     carry_out(&app, &row, call(VolumeOperation::Stat, query)).await
 }
 
@@ -75,12 +73,9 @@ pub(crate) async fn stat(
 )]
 pub(crate) async fn change(
     State(app): State<Arc<App>>,
-    PathSegment(volume): PathSegment,
-    QueryParams(query): QueryParams<VolumeQuery>,
-    headers: HeaderMap,
+    Asked { row, query }: Asked,
     JsonBody { value: wanted, .. }: JsonBody<VolumeMetadata>,
 ) -> Result<Response, ApiError> {
-    let row = authorized(&app, &volume, &headers).await?;
     let VolumeMetadata { uid, gid, mode } = wanted;
     let query = VolumeQuery { path: query.path, uid, gid, mode, ..VolumeQuery::default() };
     carry_out(&app, &row, call(VolumeOperation::Change, query)).await
@@ -99,11 +94,8 @@ pub(crate) async fn change(
 )]
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
-    PathSegment(volume): PathSegment,
-    QueryParams(query): QueryParams<VolumeQuery>,
-    headers: HeaderMap,
+    Asked { row, query }: Asked,
 ) -> Result<Response, ApiError> {
-    let row = authorized(&app, &volume, &headers).await?;
     carry_out(&app, &row, call(VolumeOperation::Remove, query)).await
 }
 
@@ -120,11 +112,8 @@ pub(crate) async fn remove(
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
-    PathSegment(volume): PathSegment,
-    QueryParams(query): QueryParams<VolumeQuery>,
-    headers: HeaderMap,
+    Asked { row, query }: Asked,
 ) -> Result<Response, ApiError> {
-    let row = authorized(&app, &volume, &headers).await?;
     carry_out(&app, &row, call(VolumeOperation::List, query)).await
 }
 
@@ -142,11 +131,8 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn make_folder(
     State(app): State<Arc<App>>,
-    PathSegment(volume): PathSegment,
-    QueryParams(query): QueryParams<VolumeQuery>,
-    headers: HeaderMap,
+    Asked { row, query }: Asked,
 ) -> Result<Response, ApiError> {
-    let row = authorized(&app, &volume, &headers).await?;
     carry_out(&app, &row, call(VolumeOperation::MakeFolder, query)).await
 }
 
@@ -163,11 +149,8 @@ pub(crate) async fn make_folder(
 )]
 pub(crate) async fn read(
     State(app): State<Arc<App>>,
-    PathSegment(volume): PathSegment,
-    QueryParams(query): QueryParams<VolumeQuery>,
-    headers: HeaderMap,
+    Asked { row, query }: Asked,
 ) -> Result<Response, ApiError> {
-    let row = authorized(&app, &volume, &headers).await?;
     carry_out(&app, &row, call(VolumeOperation::Read, query)).await
 }
 
@@ -186,11 +169,9 @@ pub(crate) async fn read(
 )]
 pub(crate) async fn write(
     State(app): State<Arc<App>>,
-    Path(volume): Path<String>,
-    QueryParams(query): QueryParams<VolumeQuery>,
+    Asked { row, query }: Asked,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let row = authorized(&app, &volume, request.headers()).await?;
     let body = request.into_body().map_err(Into::into).boxed_unsync();
     let sent = send(&app, &row, call(VolumeOperation::Write, query), body);
     match tokio::time::timeout(UPLOAD_TIMEOUT, sent).await {
@@ -199,6 +180,24 @@ pub(crate) async fn write(
             "the upload took longer than {} seconds",
             UPLOAD_TIMEOUT.as_secs()
         ))),
+    }
+}
+
+/// What a request is about; looked at before anything of its body is read.
+pub(crate) struct Asked {
+    /// The volume, whose token the request has.
+    row: VolumeRow,
+    query: VolumeQuery,
+}
+
+impl FromRequestParts<Arc<App>> for Asked {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let PathSegment(volume) = PathSegment::from_request_parts(parts, app).await?;
+        let row = authorized(app, &volume, &parts.headers).await?;
+        let QueryParams(query) = QueryParams::from_request_parts(parts, app).await?;
+        Ok(Self { row, query })
     }
 }
 

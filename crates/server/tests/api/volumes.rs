@@ -94,5 +94,8 @@ async fn content_wants_the_volumes_own_token() {
             .unwrap();
         world.send(request).await.error(401, "token");
     }
+    // Nor is anything of a stranger's body looked at.
+    let path = format!("/volumecontent/{id}/path?path=/");
+    world.call("PATCH", &path, Some(&json!("no metadata"))).await.error(401, "token");
     assert_eq!(world.node.alive().len(), 0, "nothing was made for strangers");
 }
