@@ -1,7 +1,7 @@
 //! A server with template `code-interpreter-v1`, and a client of the code interpreter in one sandbox.
 
-use std::io::BufRead;
-use std::io::BufReader;
+use std::io::{BufRead as _, BufReader};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use courier_tests::dns::Dns;
@@ -23,7 +23,7 @@ const BUILD: Duration = Duration::from_secs(1200);
 /// What the tests share.
 pub(crate) struct World {
     pub(crate) server: Server,
-    dns: Dns,
+    dns: OnceLock<Dns>,
     domain: String,
 }
 
@@ -36,11 +36,11 @@ impl World {
         let domain = format!("courier.test:{}", free_port());
         let arguments = vec!["--domain".to_owned(), domain.clone()];
         let server = Server::start(&environment, Options { arguments, ..Options::default() });
-        Self { server, dns: Dns::start(), domain }
+        Self { server, dns: OnceLock::new(), domain }
     }
 
     pub(crate) fn domain(&self) -> Mode<'_> {
-        Mode::Domain { dns: &self.dns, domain: &self.domain }
+        Mode::Domain { dns: self.dns.get_or_init(Dns::start), domain: &self.domain }
     }
 
     /// A new sandbox.
