@@ -4,4 +4,6 @@ mod delete;
 mod find;
 
 pub(crate) use delete::delete;
-pub(crate) use find::{FindError, Found, build, check_namespace, owned, parse, template};
+pub(crate) use find::{
+    FindError, Found, build, check_namespace, installed, owned, parse, template,
+};

@@ -141,7 +141,16 @@ impl CreateOrder {
         template: &str,
         timeout: Duration,
     ) -> Result<Self, AdmissionError> {
-        let Found { reference, template, build } = templates::build(app, project, template).await?;
+        Self::of(app, project, templates::build(app, project, template).await?, timeout)
+    }
+
+    /// The same, of a template that was found already.
+    pub(crate) fn of(
+        app: &App,
+        project: &ProjectRow,
+        Found { reference, template, build }: Found,
+        timeout: Duration,
+    ) -> Result<Self, AdmissionError> {
         Ok(Self {
             project: project.clone(),
             purpose: Purpose::Client,

@@ -97,9 +97,30 @@ pub(crate) async fn build(app: &App, project: &ProjectRow, text: &str) -> Result
     {
         return Ok(Found { reference, template: installed, build });
     }
+    Err(no_build(app, &template, &reference).await?)
+}
+
+/// The build that a name means among the installation's own templates, whatever the project calls
+/// so.
+pub(crate) async fn installed(app: &App, name: &str) -> Result<Found, FindError> {
+    let reference = parse(name)?;
+    let Some(template) = app.store.find_installed_template(reference.name()).await? else {
+        return Err(FindError::NoTemplate { reference: reference.to_string() });
+    };
+    match ready(app, &template, &reference).await? {
+        Some(build) => Ok(Found { reference, template, build }),
+        None => Err(no_build(app, &template, &reference).await?),
+    }
+}
+
+async fn no_build(
+    app: &App,
+    template: &TemplateRow,
+    reference: &TemplateRef,
+) -> Result<FindError, StoreError> {
     let known = app.store.list_tags(&template.id).await?;
     let tag = reference.tag().unwrap_or(TemplateRef::DEFAULT_TAG).to_owned();
-    Err(FindError::NoBuild { reference: reference.to_string(), tag, known })
+    Ok(FindError::NoBuild { reference: reference.to_string(), tag, known })
 }
 
 /// The build of a template that a reference's tag means.

@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::VolumeError;
 use crate::app::App;
 use crate::http::{ApiError, chain};
-use crate::sandboxes::{self, AdmissionError, CreateOrder};
+use crate::sandboxes::{self, CreateOrder};
+use crate::templates::{self, FindError};
 
 /// How long a sandbox waits for the next request.
 const IDLE: Duration = Duration::from_secs(30);
@@ -30,7 +31,7 @@ const LIVES_FOR: Duration = Duration::from_hours(6);
 const OPEN_MAX: usize = 16;
 /// Seconds after which another try makes sense where there are too many.
 const FULL_RETRY_SECS: u16 = 30;
-/// What they are made from.
+/// What they are made from: the installation's own template of that name.
 const TEMPLATE: &str = "base";
 /// The guest daemon alone needs little.
 const LIMITS: LimitsBody = LimitsBody {
@@ -177,8 +178,10 @@ async fn make(
     volume: &VolumeRow,
 ) -> Result<SandboxId, ApiError> {
     let timeout = LIVES_FOR.min(app.config.timeout_max);
-    let order = CreateOrder::new(app, project, TEMPLATE, timeout).await.map_err(no_template)?;
-    let mut order = order.with_limits(LIMITS)?;
+    // Never the project's own of that name: nobody could delete that while a request is carried out,
+    // for a reason that nobody is shown.
+    let found = templates::installed(app, TEMPLATE).await.map_err(no_template)?;
+    let mut order = CreateOrder::of(app, project, found, timeout)?.with_limits(LIMITS)?;
     // Nothing but the guest daemon is wanted.
     order.sealed.config = BuildConfig::default();
     order.purpose = Purpose::Volume;
@@ -190,15 +193,15 @@ async fn make(
 }
 
 /// A missing template is nothing that whoever asks for a file could know.
-fn no_template(error: AdmissionError) -> ApiError {
+fn no_template(error: FindError) -> ApiError {
     match error {
-        AdmissionError::Template(_) => ApiError::unavailable(
-            format!(
+        FindError::Store(error) => error.into(),
+        FindError::Reference { .. } | FindError::NoTemplate { .. } | FindError::NoBuild { .. } => {
+            let message = format!(
                 "the content of volumes is reached by template '{TEMPLATE}', which is not here"
-            ),
-            FULL_RETRY_SECS,
-        ),
-        other => other.into(),
+            );
+            ApiError::unavailable(message, FULL_RETRY_SECS)
+        }
     }
 }
 

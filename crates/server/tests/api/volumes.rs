@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::builds::built;
 use crate::fake_volumes::Fails;
 use crate::world::World;
 
@@ -98,4 +99,25 @@ async fn content_wants_the_volumes_own_token() {
     let path = format!("/volumecontent/{id}/path?path=/");
     world.call("PATCH", &path, Some(&json!("no metadata"))).await.error(401, "token");
     assert_eq!(world.node.alive().len(), 0, "nothing was made for strangers");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_is_reached_by_the_installations_base_and_not_by_the_projects_own() {
+    let world = World::new().await;
+    let sandbox = world.sandbox().await;
+    let installed = world.node.last_created().build;
+    world.call("DELETE", &format!("/sandboxes/{sandbox}"), None).await.ok(204);
+    let own = built(&world, "base").await;
+    world.sandbox().await;
+    assert_eq!(world.node.last_created().build, own.build, "the project's own goes first");
+    let made = world.post("/volumes", json!({"name": "data"})).await.ok(201).json();
+    let (id, token) = (made["volumeID"].as_str().unwrap(), made["token"].as_str().unwrap());
+    let request = http::Request::get(format!("/volumecontent/{id}/path?path=/"))
+        .header("authorization", format!("Bearer {token}"))
+        .body(axum::body::Body::empty())
+        .unwrap();
+    // Nobody answers in there; how it was made is what counts.
+    world.send(request).await;
+    let spec = world.node.last_created();
+    assert_eq!((spec.build, spec.volumes.len()), (installed, 1));
 }
