@@ -10,7 +10,9 @@ use courier_protocol::envd::connect::{Codec, decode, encode_end, encode_envelope
 use courier_protocol::envd::process::{
     DataEvent, EndEvent, ProcessEvent, StartEvent, StartRequest, StartResponse,
 };
-use courier_protocol::node::{Body, ByteStream, Node, NodeError, NodeInfo, Report, Volumes};
+use courier_protocol::node::{
+    Body, ByteStream, Node, NodeError, NodeInfo, NodeRoom, Report, Volumes,
+};
 use courier_types::egress::{
     ExplainRequest, ExplainStep, Explanation, Flow, FlowPage, NetworkSpec,
 };
