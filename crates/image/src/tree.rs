@@ -16,7 +16,7 @@ pub(crate) const NODES_MAX: usize = 2_000_000;
 
 /// Most bytes of all names and targets of symbolic links in a tree. Those of the largest public images
 /// have some 50 MB.
-const TEXT_BYTES_MAX: usize = 256 << 20;
+const TEXT_BYTES_MAX: usize = 128 << 20;
 
 /// Most names that are walked over to put all entries in their places, symbolic links on the way
 /// included. The largest public images have some 10,000,000; this many take seconds.

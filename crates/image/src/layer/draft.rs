@@ -21,8 +21,8 @@ const WRITTEN: Bounds =
     Bounds { entries: u64::MAX, bytes: u64::MAX, path_bytes: u64::MAX, ..Bounds::LAYER };
 
 /// Most bytes of targets of links and of extended attributes: all headers of a layer may have to be in
-/// memory. A layer of 1,000,000 links as they are usual has some 40 MB.
-pub(super) const HEADER_BYTES_MAX: u64 = 128 << 20;
+/// memory. A layer of 500,000 links as they are usual has some 20 MB.
+pub(super) const HEADER_BYTES_MAX: u64 = 32 << 20;
 
 /// A layer being made.
 pub(crate) struct Draft {

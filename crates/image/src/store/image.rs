@@ -23,9 +23,9 @@ use crate::{Digest, HostError, host};
 /// of images and with what they have besides layers and guest daemon.
 const GENERATION: u32 = 1;
 
-/// Locks of images being made. Few images are made at once; two of them that share a lock only wait
-/// for each other.
-const FLIGHTS: u8 = 64;
+/// Locks of images being made, and so the most that are made at once: each takes memory for all
+/// headers of its layers, up to some hundred MB. Those that share a lock only wait for each other.
+const FLIGHTS: u8 = 2;
 
 /// How much content is moved at once. Such a piece that is all zeros stays a hole.
 const CHUNK_BYTES: usize = 128 * 1024;
