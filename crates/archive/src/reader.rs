@@ -10,7 +10,7 @@ mod tests;
 use std::io::{self, Read};
 
 use crate::block::{self, BLOCK_BYTES, Block};
-use crate::whiteout::{self, Name};
+use crate::whiteout::{self, Name, WHITEOUT_PREFIX};
 use crate::{Bounds, Devices, EntryPath, Header, Kind, PathError, Whiteouts};
 pub use error::{Problem, ReadError};
 use fields::{mode, mtime, once, owner, raw_path, shown, size};
@@ -199,6 +199,10 @@ impl<R: Read> Reader<R> {
             b'0' | 0 => Kind::File { size },
             b'1' => {
                 let target = EntryPath::from_archive(&link)?.ok_or(Problem::Root)?;
+                // What says that something is gone is no file, and must not become a link.
+                if target.name().starts_with(WHITEOUT_PREFIX) {
+                    return Err(Problem::LinkTarget { target });
+                }
                 Kind::Hardlink { target }
             }
             b'2' if link.is_empty() || link.len() > LINK_MAX || link.contains(&0) => {

@@ -21,6 +21,14 @@ const LENGTH_DIGITS_MAX: usize = 8;
 const XATTR_NAME_MAX: usize = 255;
 const XATTR_VALUE_MAX: usize = 65_536;
 
+/// Most bytes of all attributes of an entry, so that our own form of it, with path and link in the
+/// same header, is never longer than what is read: [`super::EXTENSION_BYTES_MAX`]. ext4 and XFS keep
+/// less.
+const XATTRS_BYTES_MAX: usize = (1 << 20) - (64 << 10);
+
+/// Most bytes of a record besides name and value of an attribute.
+const XATTR_RECORD_BYTES: usize = 32;
+
 /// What one extended header says, as far as it matters here.
 #[derive(Debug, Default)]
 pub(super) struct Pax {
@@ -31,6 +39,7 @@ pub(super) struct Pax {
     pub(super) gid: Option<u64>,
     pub(super) mtime: Option<(i64, u32)>,
     pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    xattr_bytes: usize,
 }
 
 impl Pax {
@@ -67,6 +76,8 @@ impl Pax {
             return Ok(());
         }
         let fits = name.len() <= XATTR_NAME_MAX && value.len() <= XATTR_VALUE_MAX;
+        self.xattr_bytes += name.len() + value.len() + XATTR_RECORD_BYTES;
+        let fits = fits && self.xattr_bytes <= XATTRS_BYTES_MAX;
         if !fits || name.contains(&0) || self.xattrs.contains_key(name) {
             return Err(Problem::Xattr);
         }

@@ -392,3 +392,43 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn no_link_leads_to_what_says_that_something_is_gone() {
+    // In another order, the link would be the file and the whiteout a link.
+    let archive = [entry(".wh.a", b'0'), link("!", b'1', ".wh.a"), end()].concat();
+    let error = read_with(&archive, Bounds::LAYER).unwrap_err();
+    assert!(matches!(error.problem, Problem::LinkTarget { .. }), "{error}");
+}
+
+#[test]
+fn what_is_taken_can_be_written_and_taken_again() {
+    // As many attributes as one extended header has room for, where the path stands in another one.
+    let name = ["n".repeat(200).as_str(); 20].join("/");
+    let mut records = Vec::new();
+    for number in 0..15 {
+        let value = "v".repeat(65_536);
+        records.extend(pax_record(&format!("SCHILY.xattr.user.{number}"), &value));
+    }
+    let left = (1 << 20) - records.len() - 100;
+    records.extend(pax_record("SCHILY.xattr.user.z", &"v".repeat(left)));
+    let archive = [
+        with_content("././@LongLink", b'L', name.as_bytes()),
+        with_content("x", b'x', &records),
+        entry("f", b'0'),
+        end(),
+    ]
+    .concat();
+    let error = read_with(&archive, Bounds::LAYER).map(|entries| {
+        let mut writer = Writer::new(Vec::new());
+        writer.append(&entries[0].0, std::io::empty()).unwrap();
+        assert_eq!(read_with(&writer.finish().unwrap(), Bounds::LAYER).unwrap(), entries);
+    });
+    assert!(matches!(error.unwrap_err().problem, Problem::Xattr));
+}
+
+fn pax_record(key: &str, value: &str) -> Vec<u8> {
+    let rest = key.len() + value.len() + 3;
+    let length = (1..).find(|length: &usize| *length == rest + length.to_string().len()).unwrap();
+    format!("{length} {key}={value}\n").into_bytes()
+}
