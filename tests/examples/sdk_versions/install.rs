@@ -38,7 +38,11 @@ impl Installed {
             std::fs::create_dir_all(&folder)?;
             match package.from {
                 From::Npm => npm(&folder, &format!("{}@{version}", package.name))?,
-                From::PyPi => pip(&folder, sdk, &format!("{}=={version}", package.name))?,
+                From::PyPi => {
+                    let own = format!("{}=={version}", package.name);
+                    let companion = package.companion(version);
+                    pip(&folder, sdk, [Some(own.as_str()), companion].into_iter().flatten())?;
+                }
             }
             std::fs::write(folder.join(STAMP), "")?;
         }
@@ -69,13 +73,13 @@ fn npm(folder: &Path, what: &str) -> io::Result<()> {
     run(command.current_dir(folder))
 }
 
-fn pip(folder: &Path, sdk: &Path, what: &str) -> io::Result<()> {
+fn pip<'a>(folder: &Path, sdk: &Path, what: impl Iterator<Item = &'a str>) -> io::Result<()> {
     let python = sdk.join("python/bin/python");
     let own = folder.join("venv");
     run(Command::new(&python).args(["-m", "venv", "--without-pip"]).arg(&own))?;
     let mut command = Command::new(&python);
     command.args(["-m", "pip", "--python"]).arg(own.join("bin/python"));
-    run(command.args(["install", "--quiet", "--disable-pip-version-check", what]))
+    run(command.args(["install", "--quiet", "--disable-pip-version-check"]).args(what))
 }
 
 fn run(command: &mut Command) -> io::Result<()> {

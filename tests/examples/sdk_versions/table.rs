@@ -25,8 +25,8 @@ pub(crate) fn render(results: &[(&Package, Vec<Run>)]) -> String {
             From::PyPi => "PyPI",
         };
         page.push_str(&format!("\n## `{}` from {from}\n\n", package.name));
-        page.push_str(&grid(runs));
-        let failed = failures(runs);
+        page.push_str(&grid(package, runs));
+        let failed = failures(package, runs);
         if !failed.is_empty() {
             page.push_str(&format!("\nWhat failed:\n\n{failed}"));
         }
@@ -34,7 +34,7 @@ pub(crate) fn render(results: &[(&Package, Vec<Run>)]) -> String {
     page
 }
 
-fn grid(runs: &[Run]) -> String {
+fn grid(package: &Package, runs: &[Run]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for (name, _outcome) in runs.iter().flat_map(|run| &run.checks) {
         if !names.contains(&name.as_str()) {
@@ -51,12 +51,14 @@ fn grid(runs: &[Run]) -> String {
             None => "not run",
         };
         let cells: Vec<&str> = names.iter().map(cell).collect();
-        grid.push_str(&format!("| {} | {} |\n", run.version, cells.join(" | ")));
+        let with = package.companion(run.version);
+        let with = with.map(|with| format!(" with `{with}`")).unwrap_or_default();
+        grid.push_str(&format!("| {}{with} | {} |\n", run.version, cells.join(" | ")));
     }
     grid
 }
 
-fn failures(runs: &[Run]) -> String {
+fn failures(package: &Package, runs: &[Run]) -> String {
     let mut text = String::new();
     for run in runs {
         if let Some(trouble) = &run.trouble {
@@ -64,7 +66,10 @@ fn failures(runs: &[Run]) -> String {
         }
         for (name, outcome) in &run.checks {
             if let Outcome::Failed(why) = outcome {
-                text.push_str(&format!("- {}, {name}: {}\n", run.version, plain(why)));
+                let reason = package.reason(run.version, name).unwrap_or_default();
+                let line = format!("- {}, {name}: {} {reason}", run.version, plain(why));
+                text.push_str(line.trim_end());
+                text.push('\n');
             }
         }
     }
