@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use courier_tests::dns::Dns;
 use courier_tests::environment::Environment;
-use courier_tests::program;
 use courier_tests::sdk::{self, Mode};
 use courier_tests::server::{Options, Server, courier, free_port};
+use courier_tests::{host, program};
 
 use crate::install::Installed;
 use crate::versions::{PACKAGES, Package};
@@ -142,5 +142,10 @@ fn main() -> ExitCode {
     let page = sources.with_file_name("docs").join("sdk-versions.md");
     std::fs::write(&page, table::render(&results)).expect("the page can be written");
     eprintln!("wrote {}", page.display());
+    let scratch = world.server.environment.scratch.clone();
+    drop(world);
+    host::end_launchers_below(&scratch);
+    // It is empty, unless something that failed is to be looked at.
+    drop(std::fs::remove_dir(&scratch));
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
