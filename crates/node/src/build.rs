@@ -145,8 +145,9 @@ impl Builder for LocalBuilder {
                 Err(log.failed(format!("the build did not end within its {seconds} s")))
             }
         };
-        if let Err(BuildError::Failed { message, .. }) = &built {
-            log.tell_gap();
+        if let Err(BuildError::Failed { stage, message }) = &built {
+            // A step that nobody could do was never entered.
+            log.enter(*stage);
             log.explain(message);
         }
         self.collect_garbage();

@@ -286,6 +286,17 @@ async fn a_user_who_is_not_there_is_told_in_the_words_of_the_wire() {
 }
 
 #[tokio::test]
+async fn a_step_that_cannot_be_done_is_told_in_its_own_log() {
+    let world = World::new();
+    let kinds = vec![run("true"), StepKind::User("1 2".to_owned())];
+    let (built, log) = world.build(order("x", kinds)).await;
+    let (stage, message) = failure(built);
+    assert_eq!(stage, BuildStage::Step(2), "{message}");
+    let last = log.0.lock().unwrap().last().unwrap().clone();
+    assert_eq!((last.stage, last.level, last.message), (stage, BuildLogLevel::Error, message));
+}
+
+#[tokio::test]
 async fn files_that_are_not_there_fail_their_step() {
     let world = World::new();
     let (built, _log) = world.build(order("x", vec![copy(".", "not there")])).await;
