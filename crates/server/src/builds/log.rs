@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use courier_protocol::node::{BuildLog, BuildLogLevel, BuildStage};
-use courier_store::{BuildLogRow, LogLevelRow};
+use courier_store::{BuildLogRow, LogLevelRow, StoreError};
 use courier_types::BuildId;
 use tokio::sync::mpsc;
 
@@ -171,10 +171,14 @@ async fn append(app: &App, id: &BuildId, written: &mut Written, rows: &[BuildLog
             written.entries += u64::try_from(rows.len()).unwrap_or(u64::MAX);
             written.bytes += rows.iter().map(|row| row.message.len()).sum::<usize>();
         }
-        // Of a build that was deleted meanwhile there is nothing to log.
-        Err(error) => {
-            tracing::warn!(build = %id, error = chain(&error), "could not write a build's log");
-        }
+        Err(error) => tell(app, id, &error).await,
+    }
+}
+
+/// Says that the store refused. Of a build that was deleted meanwhile there is nothing to log.
+async fn tell(app: &App, id: &BuildId, error: &StoreError) {
+    if !matches!(app.store.find_build(id).await, Ok(None)) {
+        tracing::warn!(build = %id, error = chain(error), "could not write a build's log");
     }
 }
 
@@ -183,7 +187,7 @@ pub(super) async fn append_failure(app: &App, id: &BuildId, number: u64, what: (
     let (step, message) = (what.0, cut(what.1));
     let row = BuildLogRow { at: clock::now(), level: LogLevelRow::Error, step, message };
     if let Err(error) = app.store.append_build_log(id, number, &[row]).await {
-        tracing::warn!(build = %id, error = chain(&error), "could not write a build's log");
+        tell(app, id, &error).await;
     }
 }
 
