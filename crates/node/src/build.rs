@@ -4,6 +4,7 @@
 //! them (states, keys, what need not be done again, words) is pure and stands in files of its own.
 
 mod expand;
+mod garbage;
 mod images;
 mod job;
 mod key;
@@ -29,6 +30,7 @@ use courier_protocol::node::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::garbage::Cleaner;
 pub use self::images::{ImageOrder, Images, PulledImage};
 use self::job::Job;
 use self::log::Log;
@@ -63,6 +65,7 @@ pub struct LocalBuilder {
     images: Arc<dyn Images>,
     config: BuilderConfig,
     turns: Arc<Semaphore>,
+    cleaner: Cleaner,
 }
 
 impl std::fmt::Debug for LocalBuilder {
@@ -84,7 +87,13 @@ impl LocalBuilder {
         config: BuilderConfig,
     ) -> Self {
         let turns = Arc::new(Semaphore::new(config.at_once.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { node, store, images, config, turns }
+        let cleaned = store.clone();
+        let cleaner = Cleaner::new(move || {
+            if let Err(error) = cleaned.collect_garbage() {
+                tracing::warn!(error = text::chain(&error), "the image store cannot be cleaned");
+            }
+        });
+        Self { node, store, images, config, turns, cleaner }
     }
 
     /// Waits in line. A builder that goes takes its builds with it.
@@ -119,12 +128,7 @@ impl LocalBuilder {
 
     /// Lets the store forget what nobody needs any more, without being waited for.
     fn collect_garbage(&self) {
-        let store = self.store.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = store.collect_garbage() {
-                tracing::warn!(error = text::chain(&error), "the image store cannot be cleaned");
-            }
-        });
+        self.cleaner.begin();
     }
 }
 
