@@ -109,6 +109,9 @@ pub struct ListedSandbox {
     pub state: SandboxState,
     /// Version of the envd protocol inside.
     pub envd_version: String,
+    /// Its volumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volume_mounts: Vec<VolumeMount>,
 }
 
 /// Answer of `GET /sandboxes/{sandboxID}`.
@@ -133,7 +136,4 @@ pub struct SandboxDetail {
     pub network: Option<NetworkConfig>,
     /// What it does at its end.
     pub lifecycle: SandboxLifecycle,
-    /// Its volumes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub volume_mounts: Vec<VolumeMount>,
 }

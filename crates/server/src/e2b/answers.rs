@@ -47,8 +47,8 @@ pub(crate) async fn sandbox(app: &App, row: &SandboxRow) -> Result<Sandbox, ApiE
 }
 
 /// One of a list.
-pub(crate) fn listed(row: &SandboxRow) -> ListedSandbox {
-    ListedSandbox {
+pub(crate) async fn listed(app: &App, row: &SandboxRow) -> Result<ListedSandbox, ApiError> {
+    Ok(ListedSandbox {
         template_id: row.template_id.to_string(),
         alias: row.template_name.clone(),
         sandbox_id: row.spec.id.to_string(),
@@ -61,19 +61,28 @@ pub(crate) fn listed(row: &SandboxRow) -> ListedSandbox {
         metadata: row.metadata.clone(),
         state: SandboxState::Running,
         envd_version: envd::VERSION.to_owned(),
+        volume_mounts: volumes::shown(app, &row.spec.id).await?,
+    })
+}
+
+/// Several of a list.
+pub(crate) async fn list(app: &App, rows: &[SandboxRow]) -> Result<Vec<ListedSandbox>, ApiError> {
+    let mut list = Vec::with_capacity(rows.len());
+    for row in rows {
+        list.push(listed(app, row).await?);
     }
+    Ok(list)
 }
 
 /// The whole of one.
 pub(crate) async fn detail(app: &App, row: &SandboxRow) -> Result<SandboxDetail, ApiError> {
     let asked = sealed(app, row).await?.asked;
     Ok(SandboxDetail {
-        listed: listed(row),
+        listed: listed(app, row).await?,
         envd_access_token: token(row),
         allow_internet_access: asked.internet,
         domain: app.config.domain.clone(),
         network: asked.config,
-        volume_mounts: volumes::shown(app, &row.spec.id).await?,
         lifecycle: SandboxLifecycle::KILLED_AT_TIMEOUT,
     })
 }

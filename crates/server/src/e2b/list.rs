@@ -91,7 +91,7 @@ pub(crate) async fn list_v2(
     if let Some(last) = rows.last().filter(|_| more) {
         headers.insert(NEXT_TOKEN, next_token(last, order));
     }
-    Ok((headers, Json(rows.iter().map(answers::listed).collect())))
+    Ok((headers, Json(answers::list(&app, &rows).await?)))
 }
 
 /// All running sandboxes, newest first (deprecated: use `/v2/sandboxes`).
@@ -113,7 +113,7 @@ pub(crate) async fn list_v1(
     let filter = Filter::parse(&ListQuery { metadata: query.metadata, ..ListQuery::default() })?;
     let mut rows = matching(&app, &project, &filter).await?;
     rows.sort_by(|a, b| compare(Order::Desc, position(a), position(b)));
-    Ok(Json(rows.iter().map(answers::listed).collect()))
+    Ok(Json(answers::list(&app, &rows).await?))
 }
 
 /// Which sandboxes a list shows.

@@ -24,6 +24,8 @@ async fn a_volume_is_made_told_about_mounted_and_deleted() {
     assert_eq!((spec.volumes.len(), spec.volumes[0].volume.as_str()), (1, id.as_str()));
     let detail = world.get(&format!("/sandboxes/{sandbox}")).await.ok(200).json();
     assert_eq!(detail["volumeMounts"], mounts);
+    let listed = world.get("/v2/sandboxes").await.ok(200).json();
+    assert_eq!(listed[0]["volumeMounts"], mounts);
     let path = format!("/volumes/{id}");
     let delete = || world.call("DELETE", &path, None);
     delete().await.error(409, &sandbox);
