@@ -40,7 +40,8 @@ fn settings(args: &RegistryArgs, root: &Path) -> RegistrySettings {
     // The first one of a name counts, so flags come first.
     let known = args.registry.iter().cloned().chain(machine.known).collect();
     let others = if args.registry_only { Others::None } else { Others::Public };
-    RegistrySettings { known, default: args.registry_default.clone().or(machine.default), others }
+    let default = args.registry_default.clone().or(machine.default);
+    RegistrySettings { known, default, blocked: machine.blocked, others }
 }
 
 #[cfg(test)]

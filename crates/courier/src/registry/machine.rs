@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use courier_image::registry::{DefaultRegistry, KnownRegistry, RegistrySettings};
+use courier_image::registry::{DefaultRegistry, KnownRegistry, RegistryName, RegistrySettings};
 use serde::Deserialize;
 use url::Url;
 
@@ -52,6 +52,7 @@ pub(super) fn settings(root: &Path) -> RegistrySettings {
     let containers: Containers =
         file(&root.join("etc/containers/registries.conf"), |text| Ok(toml::from_str(text)?));
     settings.known.extend(containers.registry.iter().filter_map(known));
+    settings.blocked.extend(containers.registry.iter().filter_map(blocked));
     let mut unqualified = containers.unqualified_search_registries.iter();
     settings.default = unqualified.find_map(|text| text.parse().ok());
     if settings.default.is_none() {
@@ -63,6 +64,12 @@ pub(super) fn settings(root: &Path) -> RegistrySettings {
         }
     }
     settings
+}
+
+/// A registry that nobody on this machine is to use. Parts of one cannot be blocked here.
+fn blocked(registry: &ContainersRegistry) -> Option<RegistryName> {
+    let name = registry.prefix.as_deref().or(registry.location.as_deref())?;
+    registry.blocked.then(|| name.parse().ok())?
 }
 
 /// A registry that is elsewhere or without TLS. The first mirror counts, as it does for the tools.
@@ -145,6 +152,7 @@ mod tests {
         let found = of(text, r#"{"registry-mirrors": ["https://docker.test"]}"#);
         assert_eq!(found.default.unwrap().to_string(), "hub.test/library");
         assert_eq!(found.known, ["hub.test=mirror.test:5000/proxy,insecure".parse().unwrap()]);
+        assert_eq!(found.blocked, ["blocked.test".parse().unwrap()]);
     }
 
     #[test]

@@ -136,6 +136,8 @@ pub struct RegistrySettings {
     pub known: Vec<KnownRegistry>,
     /// Where names without a registry are looked up.
     pub default: Option<DefaultRegistry>,
+    /// Those that are never asked, on any port where none is said, unless they are known as well.
+    pub blocked: Vec<RegistryName>,
     /// What of all others.
     pub others: Others,
 }
@@ -201,7 +203,7 @@ impl RegistrySettings {
         let plain;
         let (registry, standing) = match self.known(name) {
             Some(known) => (known, Standing::Operator),
-            None if is_default || self.others == Others::Public => {
+            None if is_default || (self.others == Others::Public && !self.is_blocked(name)) => {
                 let (at, transport) = (name.clone(), Transport::Https);
                 plain = KnownRegistry { name: name.clone(), at, path: None, transport };
                 let by_operator = if is_default { Standing::Operator } else { Standing::Caller };
@@ -217,6 +219,12 @@ impl RegistrySettings {
         let base = format!("{scheme}://{at}/v2/{repository}/").parse();
         let base = base.map_err(|_no_url| SiteError::Address { registry: name.to_string() })?;
         Ok(Site { base, repository, standing })
+    }
+
+    fn is_blocked(&self, name: &RegistryName) -> bool {
+        let port = name.port.unwrap_or(Transport::Https.port());
+        let is = |blocked: &RegistryName| blocked.port.is_none_or(|blocked| blocked == port);
+        self.blocked.iter().any(|blocked| blocked.host == name.host && is(blocked))
     }
 
     fn known(&self, name: &RegistryName) -> Option<&KnownRegistry> {
@@ -254,7 +262,21 @@ mod tests {
         RegistrySettings {
             known: known.iter().map(|text| text.parse().unwrap()).collect(),
             default: default.map(|text| text.parse().unwrap()),
+            blocked: Vec::new(),
             others,
+        }
+    }
+
+    #[test]
+    fn a_blocked_registry_is_not_asked_as_one_of_the_others() {
+        let mut blocked = settings(&["both.test"], None, Others::Public);
+        blocked.blocked =
+            ["b.test", "both.test", "p.test:5000"].map(|name| name.parse().unwrap()).into();
+        for reference in ["b.test/a", "B.test:8443/a", "p.test:5000/a"] {
+            assert!(site(&blocked, reference).unwrap_err().contains("allows"), "{reference}");
+        }
+        for reference in ["both.test/a", "p.test/a", "x.b.test/a"] {
+            site(&blocked, reference).unwrap();
         }
     }
 
