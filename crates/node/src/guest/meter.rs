@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const FREE_BYTES: u64 = 64 * 1_024 * 1_024;
 
 /// What a request accounts for: its head, and one window of data that nobody reads any more.
-const REQUEST_BYTES: u64 = 1_024 * 1_024;
+const REQUEST_BYTES: u64 = 1_280 * 1_024;
 
 /// What a delivered byte accounts for: an answer in small pieces is mostly framing.
 const DELIVERED_FACTOR: u64 = 4;
@@ -190,7 +190,7 @@ mod tests {
         meter.received(64 << 20).unwrap();
         for _cancelled in 0..1_000 {
             meter.requested();
-            meter.received(256 << 10).unwrap();
+            meter.received(1 << 20).unwrap();
         }
     }
 }
