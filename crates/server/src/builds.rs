@@ -23,6 +23,7 @@ mod source;
 mod start;
 mod steps;
 mod tickets;
+mod turns;
 mod uploads;
 
 pub(crate) use active::Builds;

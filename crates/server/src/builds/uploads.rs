@@ -17,9 +17,9 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::Semaphore;
 
 use super::shape::{self, ShapeError};
+use super::turns::{Turn, Turns};
 use crate::app::App;
 use crate::http::ApiError;
 use crate::{clock, random};
@@ -30,11 +30,14 @@ pub(crate) const UPLOAD_TIMEOUT: Duration = Duration::from_hours(1);
 /// Longest silence of a client that uploads.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
 
-/// Uploads at once: each has a file open and is hashed.
-const AT_ONCE: usize = 16;
+/// Free space that uploads leave on the disk of the data folder: the database's, and sandboxes'.
+const RESERVE_BYTES: u64 = 1 << 30;
 
 /// Seconds after which one of them has ended, maybe.
 const BUSY_RETRY_SECS: u16 = 5;
+
+/// Seconds after which somebody has made room, maybe.
+const NO_ROOM_RETRY_SECS: u16 = 60;
 
 /// How long an archive that nobody uses is kept: as long as people come back to a project.
 const KEPT_FOR: Duration = Duration::from_hours(24 * 7);
@@ -52,7 +55,7 @@ const FILE_GRACE: Duration = Duration::from_hours(2);
 #[derive(Debug)]
 pub(crate) struct Uploads {
     folder: PathBuf,
-    permits: Semaphore,
+    turns: Turns,
 }
 
 /// Why an archive was not taken.
@@ -62,6 +65,8 @@ pub(crate) enum UploadError {
     TooLarge { size: u64, max: u64 },
     #[error("too many uploads at once")]
     Busy,
+    #[error("there is no room for the archive on the server's disk")]
+    NoRoom,
     #[error("the project has replaced so many archives that the old ones must go first")]
     Replaced,
     #[error("{got} bytes came of the {announced} that Content-Length announced")]
@@ -81,6 +86,7 @@ impl From<UploadError> for ApiError {
         match error {
             UploadError::TooLarge { .. } => Self::too_large(error.to_string()),
             UploadError::Busy => Self::unavailable(error.to_string(), BUSY_RETRY_SECS),
+            UploadError::NoRoom => Self::unavailable(error.to_string(), NO_ROOM_RETRY_SECS),
             UploadError::Replaced => Self::too_many(error.to_string(), REPLACED_RETRY_SECS),
             UploadError::CutOff { .. } | UploadError::Shape(_) => {
                 Self::bad_request(error.to_string())
@@ -105,7 +111,7 @@ pub(crate) struct Upload {
 
 impl Uploads {
     pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder, permits: Semaphore::new(AT_ONCE) }
+        Self { folder, turns: Turns::default() }
     }
 
     fn of(&self, project: &ProjectId) -> PathBuf {
@@ -136,7 +142,7 @@ pub(crate) async fn receive(app: &App, upload: Upload, body: Body) -> Result<(),
     if upload.size > max {
         return Err(UploadError::TooLarge { size: upload.size, max });
     }
-    let _permit = app.uploads.permits.try_acquire().map_err(|_none_left| UploadError::Busy)?;
+    let turn = app.uploads.turns.take(&upload.project).ok_or(UploadError::Busy)?;
     let folder = app.uploads.of(&upload.project);
     tokio::fs::create_dir_all(&folder).await.map_err(UploadError::Disk)?;
     let bounds = UploadBounds { bytes: app.config.uploads_max_bytes, count: COUNT_MAX };
@@ -144,7 +150,8 @@ pub(crate) async fn receive(app: &App, upload: Upload, body: Body) -> Result<(),
     let temporary = tempfile_in(&folder).await.map_err(UploadError::Disk)?;
     let digest = write(&temporary, upload.size, body).await?;
     let at = folder.join(&digest);
-    let kept = tokio::task::spawn_blocking(move || keep(temporary, &at));
+    // The turn goes along: looking at an archive is not given up when its client is.
+    let kept = tokio::task::spawn_blocking(move || keep(temporary, &at, turn));
     kept.await.map_err(|join| UploadError::Disk(io::Error::other(join)))??;
     let row = UploadRow {
         project_id: upload.project,
@@ -156,14 +163,18 @@ pub(crate) async fn receive(app: &App, upload: Upload, body: Body) -> Result<(),
     Ok(app.store.put_upload(&row, bounds).await?)
 }
 
-/// Refuses an archive where the project's files take twice what its archives may: what was replaced
+/// Refuses an archive for which the disk has no room, or where the project's files take twice what its archives may: what was replaced
 /// is there until no build can want it any more.
 async fn check_room(folder: &Path, bounds: UploadBounds, size: u64) -> Result<(), UploadError> {
     let folder = folder.to_owned();
-    let (count, bytes) = tokio::task::spawn_blocking(move || used(&folder))
+    let looked = tokio::task::spawn_blocking(move || Ok((used(&folder)?, free(&folder)?)));
+    let ((count, bytes), free) = looked
         .await
         .map_err(|join| UploadError::Disk(io::Error::other(join)))?
         .map_err(UploadError::Disk)?;
+    if free < size.saturating_add(RESERVE_BYTES) {
+        return Err(UploadError::NoRoom);
+    }
     let full = bytes.saturating_add(size) > bounds.bytes.saturating_mul(2)
         || count >= bounds.count.saturating_mul(2);
     if full { Err(UploadError::Replaced) } else { Ok(()) }
@@ -181,6 +192,12 @@ fn used(folder: &Path) -> io::Result<(u64, u64)> {
         }
     }
     Ok(used)
+}
+
+/// Bytes that the disk of a folder still takes.
+fn free(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 async fn tempfile_in(folder: &Path) -> io::Result<NamedTempFile> {
@@ -220,7 +237,7 @@ async fn write(
 }
 
 /// Looks at an archive, and puts it where it belongs.
-fn keep(temporary: NamedTempFile, at: &Path) -> Result<(), UploadError> {
+fn keep(temporary: NamedTempFile, at: &Path, _turn: Turn) -> Result<(), UploadError> {
     shape::check(temporary.path())?;
     temporary.as_file().sync_all().map_err(UploadError::Disk)?;
     temporary.persist(at).map_err(|error| UploadError::Disk(error.error))?;
