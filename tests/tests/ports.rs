@@ -7,7 +7,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use courier_tests::environment::Environment;
@@ -139,6 +139,23 @@ fn hundred_megabytes_pass_whole_both_ways(server: &Server) {
     served.sandbox.kill();
 }
 
+fn a_client_that_speaks_http_2_is_answered_in_it(server: &Server) {
+    let served = Served::start(server);
+    let host = format!("Host: 8080-{}.sandboxes.test", served.sandbox.id);
+    let get = |path: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--http2-prior-knowledge", "--header", &host]);
+        curl.args(["--write-out", "%{stderr}HTTP/%{http_version} %{http_code}"]);
+        curl.arg(format!("http://{}{path}", server.address));
+        program::run(&mut curl, b"", PATIENCE)
+    };
+    let hello = get("/");
+    assert_eq!((hello.assert_code(0).out(), hello.err()), ("hello".into(), "HTTP/2 200".into()));
+    let all = get("/big");
+    assert_eq!((all.assert_code(0).stdout.len(), all.err()), (BIG, "HTTP/2 200".into()));
+    assert!(all.stdout == big(), "it is not what the server sent");
+}
+
 fn server_sent_events_come_one_by_one(server: &Server) {
     let served = Served::start(server);
     let mut answer = served.open(8080, "/events");
@@ -248,6 +265,7 @@ fn main() -> ExitCode {
             servers_on_either_loopback_are_reached_by_host_name_and_by_headers,
             a_port_that_is_not_open_is_told_to_programs_and_to_people,
             hundred_megabytes_pass_whole_both_ways,
+            a_client_that_speaks_http_2_is_answered_in_it,
             server_sent_events_come_one_by_one,
             a_websocket_says_back_what_it_hears,
             a_kill_aborts_an_answer_in_flight,
