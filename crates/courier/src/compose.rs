@@ -22,6 +22,7 @@ use courier_types::egress::{SecretName, SecretValue};
 use crate::config::outside::OutsideArgs;
 use crate::config::{self, Config};
 use crate::folder::Folder;
+use crate::local_images::NodeImages;
 use crate::presets::NodePresets;
 use crate::{passwd, random, registry};
 
@@ -130,7 +131,8 @@ async fn building_node(
         .with_context(|| format!("the image store {} cannot be used", folder.display()))?;
     let builds = StoredBuilds::new(store.clone(), template_images(config));
     let node = Arc::new(node(config, owner, parts, Arc::new(builds)).await?);
-    let images = Arc::new(registry::registries(outside)?);
+    let local = outside.registries.image.clone();
+    let images = Arc::new(NodeImages::new(local, registry::registries(outside)?));
     let builder =
         LocalBuilder::new(Arc::clone(&node), store.clone(), images, BuilderConfig::default());
     Ok(BuildingNode { node, builder: Arc::new(builder), store })

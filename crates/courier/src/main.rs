@@ -12,6 +12,7 @@ mod egress;
 mod exit;
 mod folder;
 mod limits;
+mod local_images;
 mod log;
 mod memory;
 mod output;

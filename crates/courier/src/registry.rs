@@ -60,6 +60,7 @@ mod tests {
         assert_eq!(none.default.unwrap().to_string(), "machine.test");
         assert_eq!((none.known.len(), none.others), (1, Others::Public));
         let args = RegistryArgs {
+            image: Vec::new(),
             registry: vec!["same.test".parse().unwrap()],
             registry_default: Some("flag.test/library".parse().unwrap()),
             registry_only: true,

@@ -3,6 +3,8 @@
 
 use courier_image::registry::{DefaultRegistry, KnownRegistry};
 
+use crate::local_images::LocalImage;
+
 /// Where images come from.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Images of templates")]
@@ -27,6 +29,17 @@ pub(crate) struct RegistryArgs {
         hide_env_values = true
     )]
     pub(crate) registry_default: Option<DefaultRegistry>,
+    /// Root file system on this machine that templates may start from as local/NAME: a tar, plain or
+    /// compressed by gzip or zstd, or a folder (may be repeated; with ';' between several in the
+    /// variable)
+    #[arg(
+        long,
+        value_name = "NAME=PATH",
+        value_delimiter = ';',
+        env = "COURIER_IMAGES",
+        hide_env_values = true
+    )]
+    pub(crate) image: Vec<LocalImage>,
     /// Pull from no other registries than these
     #[arg(long, env = "COURIER_REGISTRY_ONLY", hide_env_values = true)]
     pub(crate) registry_only: bool,
