@@ -162,8 +162,11 @@ mod tests {
 
     #[test]
     fn what_this_version_cannot_give_is_named() {
+        let body = r#"{"templateID":"base","autoPause":true}"#;
+        let request: NewSandbox = serde_json::from_str(body).unwrap();
+        assert_eq!(request.first_unmet(), Some("autoPause"));
         let body = r#"{"templateID":"base","volumeMounts":[{"name":"v","path":"/v"}]}"#;
         let request: NewSandbox = serde_json::from_str(body).unwrap();
-        assert_eq!(request.first_unmet(), Some("volumeMounts"));
+        assert_eq!(request.first_unmet(), None);
     }
 }
