@@ -40,14 +40,15 @@ pub(crate) struct World {
 }
 
 impl Drop for World {
-    /// The launcher is this process's child: nobody else can wait for its end.
+    /// The launcher is this process's child, and maybe not the only one: nobody else can wait for
+    /// their end.
     fn drop(&mut self) {
         host::end_launchers_below(self.folder.path());
         wait::until("the launcher has ended", Duration::from_secs(20), || {
             match rustix::process::waitpid(None, rustix::process::WaitOptions::NOHANG) {
                 Ok(None) => Err("it runs".to_owned()),
-                // Ended now, or waited for already.
-                Ok(Some(_)) | Err(_) => Ok(()),
+                Ok(Some(_)) => Err("one child has ended".to_owned()),
+                Err(_no_child_is_left) => Ok(()),
             }
         });
     }
