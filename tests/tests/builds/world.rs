@@ -45,7 +45,7 @@ impl Drop for World {
     fn drop(&mut self) {
         host::end_launchers_below(self.folder.path());
         wait::until("the launcher has ended", Duration::from_secs(20), || {
-            match rustix::process::waitpid(None, rustix::process::WaitOptions::NOHANG) {
+            match rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
                 Ok(None) => Err("it runs".to_owned()),
                 Ok(Some(_)) => Err("one child has ended".to_owned()),
                 Err(_no_child_is_left) => Ok(()),
